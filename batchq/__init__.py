@@ -1,0 +1,1 @@
+"""batchq: multiline batches through named queues, over HTTP/2."""

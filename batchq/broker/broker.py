@@ -1,0 +1,265 @@
+"""The broker as its store sees it: verbs, changes, answers, time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget
+from batchq.broker.hub import Hub, Outcome
+from batchq.broker.readers import Readers
+from batchq.broker.state import Held, Life, Record, Slot, Ticket
+from batchq.broker.writers import Writers
+from batchq.errors import BatchqError, NoSuchQueue
+from batchq.model import (
+    CloseRequest,
+    Limits,
+    ProducerState,
+    PullRequest,
+    PushRequest,
+    QueueStats,
+)
+
+
+class Broker:
+    """All queues of one process.
+
+    Args:
+        limits: how much may be held.
+        new_id: makes random ids for lives and leases, valid as both.
+    """
+
+    def __init__(self, limits: Limits, new_id: Callable[[], str]) -> None:
+        self._hub = Hub(limits, new_id)
+        self._readers = Readers(self._hub)
+        self._writers = Writers(
+            self._hub, on_full=lambda slot, now: self._readers.settle(now, slot)
+        )
+
+    # Verbs: each is answered through its ticket, now or later
+
+    def submit(self, now: float, ticket: Ticket, request: PushRequest | CloseRequest) -> None:
+        """Pushes or closes. Outcome: ``Pushed`` or ``End``, or an error."""
+        self._writers.submit(now, ticket, request)
+
+    def pull(self, now: float, ticket: Ticket, request: PullRequest) -> None:
+        """Pulls; ``request.ack`` is not looked at here.
+
+        Outcome: ``Pulled`` with a lease; ``Held`` without one, to be followed by ``finish``
+        or ``give_back``; ``Nothing``; ``End``; or an error.
+        """
+        self._readers.pull(now, ticket, request)
+
+    def finish(self, ticket: Ticket, held: Held) -> None:
+        """Hands held lines to their reader for good. Outcome: the queue's id, or an error."""
+        self._readers.finish(ticket, held)
+
+    def give_back(self, now: float, held: Held) -> None:
+        """Puts held lines back in their place, as if they had not been taken."""
+        self._readers.give_back(now, held)
+
+    def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
+        """Acknowledges leases. Outcome: the queue's id, or an error."""
+        self._readers.ack(ticket, queue, leases, queue_id)
+
+    def release(
+        self, now: float, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None
+    ) -> None:
+        """Gives leases back. Outcome: the queue's id, or an error."""
+        self._readers.release(now, ticket, queue, leases, queue_id)
+
+    def extend(
+        self,
+        now: float,
+        ticket: Ticket,
+        queue: str,
+        leases: Sequence[str],
+        seconds: float,
+        queue_id: str | None,
+    ) -> None:
+        """Sets when leases end. Outcome: the queue's id, or an error."""
+        self._readers.extend(now, ticket, queue, leases, seconds, queue_id)
+
+    def delete(self, ticket: Ticket, queue: str, queue_id: str | None) -> None:
+        """Ends a life. Outcome: its id, or an error."""
+        try:
+            life = self._existing(queue, queue_id)
+        except BatchqError as error:
+            self._hub.answer(ticket, error)
+            return
+        self._hub.end_life(self._hub.slots[queue])
+        self._hub.stage(Delete(life, ticket))
+
+    def cancel(self, queue: str, ticket: Ticket) -> None:
+        """Forgets a call that waits; one that doesn't is let be."""
+        slot = self._hub.slots.get(queue)
+        if slot is not None:
+            self._readers.cancel(slot, ticket)
+            self._writers.cancel(slot, ticket)
+            self._hub.tidy(slot)
+
+    def drain(self) -> None:
+        """Answers everything that waits, and lets nothing wait any more."""
+        self._hub.draining = True
+        for slot in list(self._hub.slots.values()):
+            self._readers.drain(slot)
+            self._writers.drain(slot)
+            self._hub.tidy(slot)
+
+    # What a store does with it
+
+    def take_changes(self) -> list[Change]:
+        """Gives what is decided and was not given before, in the order to commit it."""
+        changes, self._hub.changes = self._hub.changes, []
+        return changes
+
+    def take_answers(self) -> list[tuple[Ticket, Outcome]]:
+        """Gives the answers that are due."""
+        answers, self._hub.answers = self._hub.answers, []
+        return answers
+
+    def applied(self, now: float, change: Change) -> None:
+        """Makes a change visible: it is durable. In the order of ``take_changes``."""
+        self._hub.outstanding.popleft()
+        match change:
+            case Append():
+                self._appended(now, change)
+            case Close():
+                self._closed(now, change)
+            case Consume():
+                self._consumed(now, change)
+            case Delete():
+                self._deleted(now, change)
+            case Forget():
+                self._forgotten(change)
+
+    def next_deadline(self) -> float | None:
+        """Tells when ``tick`` is due."""
+        return self._hub.timers.next()
+
+    def tick(self, now: float) -> None:
+        """Ends the waits, leases and records whose time has come."""
+        self._hub.timers.run(now)
+
+    # Statistics
+
+    def queues(self) -> list[QueueStats]:
+        """All queues, by name."""
+        slots = sorted(self._hub.slots.values(), key=lambda slot: slot.name)
+        return [
+            _stats(slot, slot.life) for slot in slots if slot.life is not None and slot.life.born
+        ]
+
+    def stats(self, queue: str, queue_id: str | None) -> QueueStats:
+        """One queue. Raises ``NoSuchQueue``, ``QueueReplaced``."""
+        life = self._existing(queue, queue_id)
+        return _stats(self._hub.slots[queue], life)
+
+    def producer(self, queue: str, producer: str, queue_id: str | None) -> ProducerState | None:
+        """What a queue has of a producer. Raises as ``stats``."""
+        known = self._existing(queue, queue_id).producers.get(producer)
+        return known.committed if known is not None else None
+
+    def _existing(self, queue: str, queue_id: str | None) -> Life:
+        life = self._hub.life(queue, queue_id)
+        if life is None or not life.born:
+            raise NoSuchQueue(f"there is no queue {queue!r}; a first push creates it")
+        return life
+
+    # Once a change is committed
+
+    def _slot_of(self, life: Life) -> Slot:
+        return self._hub.slot(life.name)
+
+    def _appended(self, now: float, change: Append) -> None:
+        life = change.life
+        slot = self._slot_of(life)
+        life.born = True
+        life.tail = change.span.end
+        life.log.append(change.batch)
+        life.ready.put(change.span, 0)
+        self._writers.appended(slot, change)
+        if slot.life is life:
+            self._readers.settle(now, slot)
+
+    def _closed(self, now: float, change: Close) -> None:
+        life = change.life
+        slot = self._slot_of(life)
+        life.born = True
+        life.closed = change.closing
+        self._writers.closed(slot, change)
+        if slot.life is life:
+            self._readers.settle(now, slot)
+            self._expire_drained(now, life)
+
+    def _consumed(self, now: float, change: Consume) -> None:
+        life = change.life
+        self._readers.consumed(change)
+        slot = self._hub.slots.get(life.name)
+        if slot is not None and slot.life is life:
+            self._writers.make_room(now, slot)
+            self._readers.settle(now, slot)
+            self._expire_drained(now, life)
+
+    def _deleted(self, now: float, change: Delete) -> None:
+        life = change.life
+        slot = self._slot_of(life)
+        hub = self._hub
+        hub.timers.cancel(life.expiry)
+        hub.records[life.id] = Record(
+            name=life.name,
+            end=life.end(),
+            closed=life.closed is not None,
+            drained=life.drained,
+            producers={
+                name: known.committed
+                for name, known in life.producers.items()
+                if known.committed is not None
+            },
+        )
+        hub.timers.at(now + hub.limits.keep_closed, lambda _at: hub.stage(Forget(record=life.id)))
+        if len(hub.records) > hub.limits.queues:
+            hub.stage(Forget(record=next(iter(hub.records))))
+        self._readers.ended(slot, life)
+        self._writers.ended(slot, life)
+        hub.answer(change.ticket, life.id)
+        hub.tidy(slot)
+
+    def _forgotten(self, change: Forget) -> None:
+        hub = self._hub
+        if change.record is not None:
+            hub.records.pop(change.record, None)
+        if change.life is not None:
+            slot = self._slot_of(change.life)
+            if slot.life is change.life:
+                hub.end_life(slot)
+            hub.tidy(slot)
+
+    def _expire_drained(self, now: float, life: Life) -> None:
+        """Lets a drained life be forgotten after its time."""
+        if life.drained and life.expiry is None:
+            hub = self._hub
+            life.expiry = hub.timers.at(
+                now + hub.limits.keep_closed, lambda _at: hub.stage(Forget(life=life))
+            )
+
+
+def _stats(slot: Slot, life: Life) -> QueueStats:
+    closed = life.closed
+    return QueueStats(
+        queue=slot.name,
+        queue_id=life.id,
+        lines=life.tail.offset,
+        bytes=life.tail.position,
+        ready_lines=life.ready.lines,
+        ready_bytes=life.ready.bytes,
+        leased_lines=life.leased_lines,
+        leases=len(life.leases),
+        stored_bytes=life.stored,
+        waiting_pulls=len(slot.waiters),
+        parked_pushes=len(slot.parked) + len(slot.for_room),
+        producers=len(life.producers),
+        closed=closed is not None,
+        drained=life.drained,
+        digest=closed.digest if closed is not None else None,
+        unterminated=closed.unterminated if closed is not None else False,
+    )

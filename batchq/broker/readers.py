@@ -1,0 +1,368 @@
+"""The readers' rules: pulls, waiting, leases.
+
+Several waiting pulls are served in the order they came, each when its own condition
+holds. Lines that are taken without a lease are held until the caller says that they
+are on their way (``finish``), so that a reader who has left takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from batchq import lines
+from batchq.broker.changes import Consume
+from batchq.broker.hub import Hub, replaced
+from batchq.broker.log import Point, Span
+from batchq.broker.state import Held, LeaseState, Life, Slot, Ticket, Waiter
+from batchq.errors import BatchqError, LeaseLost, NotAcceptable, QueueReplaced
+from batchq.model import End, Lease, Nothing, Pulled, PullRequest
+
+_NO_BOUND: Final = 2**62
+
+
+class Readers:
+    """Decides pulls and what becomes of leases.
+
+    Args:
+        hub: the shared state.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    # Pulls
+
+    def pull(self, now: float, ticket: Ticket, request: PullRequest) -> None:
+        """Answers a pull, or lets it wait."""
+        hub = self._hub
+        slot = hub.slots.get(request.queue)
+        life = slot.life if slot is not None else None
+        if request.queue_id is not None and (life is None or life.id != request.queue_id):
+            hub.answer(ticket, self._over(request, request.queue_id, life))
+            return
+        if hub.draining:
+            hub.answer(ticket, Nothing(life.id if life is not None and life.born else None))
+            return
+        slot = hub.slot(request.queue)
+        waiter = Waiter(ticket, request)
+        if self._serve(now, slot, waiter):
+            return
+        if request.wait <= 0:
+            self._give_up(now, slot, waiter)
+            hub.tidy(slot)
+            return
+        waiter.timer = hub.timers.at(
+            now + request.wait, lambda at: self._time_out(at, slot, waiter)
+        )
+        self._enqueue(slot, waiter)
+
+    def _over(self, request: PullRequest, queue_id: str, life: Life | None) -> BatchqError | End:
+        """Makes the answer to a pull from a life that is not the current one."""
+        record = self._hub.record(request.queue, queue_id)
+        if record is not None and record.drained:
+            return record.end
+        return replaced(request.queue, queue_id, life)
+
+    def settle(self, now: float, slot: Slot) -> None:
+        """Serves the waiting pulls that can be served after something has changed."""
+        life = slot.life
+        if not slot.waiters or life is None or not life.born:
+            return
+        if self._nobody_content(slot, life):
+            return
+        served = []
+        slot.min_lines = slot.min_bytes = _NO_BOUND
+        for waiter in slot.waiters.values():
+            if life.ready.lines == 0 and not life.drained:
+                slot.min_lines = slot.min_bytes = 0
+                break
+            if self._serve(now, slot, waiter):
+                served.append(waiter)
+            else:
+                slot.min_lines = min(slot.min_lines, waiter.request.min)
+                slot.min_bytes = min(slot.min_bytes, waiter.request.max_bytes)
+        for waiter in served:
+            self._dequeue(slot, waiter)
+            self._serve_twins(now, slot, waiter)
+
+    def _nobody_content(self, slot: Slot, life: Life) -> bool:
+        """Tells, without looking at each waiter, that none can be served."""
+        run = life.ready.first()
+        if run is None:
+            return not life.drained
+        return (
+            run.lines < slot.min_lines
+            and run.bytes < slot.min_bytes
+            and self._can_grow(slot, life, run)
+        )
+
+    def _can_grow(self, slot: Slot, life: Life, run: Span) -> bool:
+        """Tells whether pushes may still make the first run longer."""
+        return run.end == life.tail and life.closed is None and not self._full(slot, life)
+
+    def _full(self, slot: Slot, life: Life) -> bool:
+        return life.refused or bool(slot.for_room) or life.stored >= self._hub.limits.queue_bytes
+
+    def _serve(self, now: float, slot: Slot, waiter: Waiter) -> bool:
+        """Answers a pull whose condition holds; tells whether it did."""
+        life, request = slot.life, waiter.request
+        if life is None or not life.born:
+            return False
+        if request.lease_id is not None and request.lease_id in life.leases:
+            self._hand_out_again(now, life, life.leases[request.lease_id], waiter)
+            return True
+        run = life.ready.first()
+        if run is None:
+            if life.drained:
+                self._hub.answer(waiter.ticket, life.end())
+            return life.drained
+        if (
+            run.lines >= request.min
+            or run.bytes >= request.max_bytes
+            or not self._can_grow(slot, life, run)
+        ):
+            self._hand_out(now, slot, life, run, waiter)
+            return True
+        return False
+
+    def _hand_out(self, now: float, slot: Slot, life: Life, run: Span, waiter: Waiter) -> None:
+        """Takes lines for a pull."""
+        request = waiter.request
+        end = life.log.cut(run, request.max, request.max_bytes)
+        data = life.log.read(Span(run.start, end))
+        if request.utf8:
+            size = lines.valid_utf8(data)
+            if size == 0:
+                self._hub.answer(waiter.ticket, _not_utf8(life, run.start))
+                return
+            if size < len(data):
+                data = data[:size]
+                count = data.count(lines.NEWLINE)
+                end = Point(run.start.offset + count, run.start.position + size)
+        span, before = life.ready.take(end)
+        life.out_lines += span.lines
+        hold = LeaseState(None, life, span, before + 1)
+        lease = self._lease(now, hold, request)
+        pulled = _pulled(hold, data, lease)
+        if lease is None:
+            self._hub.answer(waiter.ticket, Held(pulled, slot.name, hold))
+        else:
+            self._hub.answer(waiter.ticket, pulled)
+
+    def _lease(self, now: float, hold: LeaseState, request: PullRequest) -> Lease | None:
+        """Makes a lease of lines that are on their way, where one is asked for."""
+        if request.lease is None:
+            return None
+        hold.id = request.lease_id or self._hub.new_id()
+        hold.life.leases[hold.id] = hold
+        hold.life.leased_lines += hold.span.lines
+        return self._arm(now, hold, request.lease)
+
+    def _hand_out_again(self, now: float, life: Life, hold: LeaseState, waiter: Waiter) -> None:
+        """Answers a retried pull with what its lease holds; the lease begins anew."""
+        hold.deliveries += 1
+        seconds = waiter.request.lease
+        lease = self._arm(now, hold, seconds if seconds is not None else 0.0)
+        self._hub.answer(waiter.ticket, _pulled(hold, life.log.read(hold.span), lease))
+
+    def _arm(self, now: float, hold: LeaseState, seconds: float) -> Lease:
+        """Sets when a lease runs out."""
+        seconds = min(seconds, self._hub.limits.lease_seconds)
+        self._hub.timers.cancel(hold.timer)
+        hold.timer = self._hub.timers.at(now + seconds, lambda at: self._run_out(at, hold))
+        return Lease(hold.id or "", seconds)
+
+    # Waiting
+
+    def _enqueue(self, slot: Slot, waiter: Waiter) -> None:
+        request = waiter.request
+        if not slot.waiters:
+            slot.min_lines, slot.min_bytes = request.min, request.max_bytes
+        slot.min_lines = min(slot.min_lines, request.min)
+        slot.min_bytes = min(slot.min_bytes, request.max_bytes)
+        slot.waiters[waiter.ticket] = waiter
+        if request.lease_id is not None:
+            slot.by_lease.setdefault(request.lease_id, []).append(waiter)
+
+    def _dequeue(self, slot: Slot, waiter: Waiter) -> None:
+        del slot.waiters[waiter.ticket]
+        self._hub.timers.cancel(waiter.timer)
+        lease_id = waiter.request.lease_id
+        if lease_id is not None:
+            twins = slot.by_lease[lease_id]
+            twins.remove(waiter)
+            if not twins:
+                del slot.by_lease[lease_id]
+
+    def _serve_twins(self, now: float, slot: Slot, served: Waiter) -> None:
+        """Gives the same lines to waiting retries of a pull that was served."""
+        lease_id = served.request.lease_id
+        if lease_id is None or lease_id not in slot.by_lease:
+            return
+        for twin in list(slot.by_lease[lease_id]):
+            if self._serve(now, slot, twin):
+                self._dequeue(slot, twin)
+
+    def _time_out(self, now: float, slot: Slot, waiter: Waiter) -> None:
+        self._dequeue(slot, waiter)
+        self._give_up(now, slot, waiter)
+        self._hub.tidy(slot)
+
+    def _give_up(self, now: float, slot: Slot, waiter: Waiter) -> None:
+        """Answers a pull whose wait is over: with what there is, if it wants that."""
+        life = slot.life if slot.life is not None and slot.life.born else None
+        run = life.ready.first() if life is not None else None
+        if life is not None and run is not None and waiter.request.partial:
+            self._hand_out(now, slot, life, run, waiter)
+        else:
+            self._hub.answer(waiter.ticket, Nothing(life.id if life is not None else None))
+
+    def cancel(self, slot: Slot, ticket: Ticket) -> None:
+        """Forgets a pull that waits."""
+        waiter = slot.waiters.get(ticket)
+        if waiter is not None:
+            self._dequeue(slot, waiter)
+
+    def drain(self, slot: Slot) -> None:
+        """Answers all waiting pulls with nothing: the server is about to end."""
+        life = slot.life if slot.life is not None and slot.life.born else None
+        for waiter in list(slot.waiters.values()):
+            self._dequeue(slot, waiter)
+            self._hub.answer(waiter.ticket, Nothing(life.id if life is not None else None))
+
+    def ended(self, slot: Slot, life: Life) -> None:
+        """Takes back what is out of a life that was deleted, and ends pulls that pinned it."""
+        for hold in life.leases.values():
+            self._hub.timers.cancel(hold.timer)
+        life.leases.clear()
+        for waiter in list(slot.waiters.values()):
+            if waiter.request.queue_id == life.id:
+                self._dequeue(slot, waiter)
+                self._hub.answer(waiter.ticket, self._over(waiter.request, life.id, None))
+
+    # Lines that are out
+
+    def finish(self, ticket: Ticket, held: Held) -> None:
+        """Is done with lines that were taken without a lease: they are on their way."""
+        self._consume(ticket, held.hold.life, (held.hold,), None)
+
+    def give_back(self, now: float, held: Held) -> None:
+        """Puts lines back whose reader left before they were on their way."""
+        held.hold.deliveries -= 1
+        self._put_back(now, held.hold)
+
+    def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
+        """Is done with the lines of leases."""
+        life, known, error = self._find(queue, leases, queue_id)
+        if life is None or not known:
+            self._hub.answer(ticket, error or (life.id if life is not None else ""))
+            return
+        for hold in known:
+            self._unlease(hold)
+        self._consume(ticket, life, tuple(known), error)
+
+    def release(
+        self, now: float, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None
+    ) -> None:
+        """Puts the lines of leases back in their old place."""
+        life, known, error = self._find(queue, leases, queue_id)
+        self._hub.answer(ticket, error or (life.id if life is not None else ""))
+        for hold in known:
+            self._run_out(now, hold)
+
+    def extend(
+        self,
+        now: float,
+        ticket: Ticket,
+        queue: str,
+        leases: Sequence[str],
+        seconds: float,
+        queue_id: str | None,
+    ) -> None:
+        """Lets leases end later, or earlier."""
+        life, known, error = self._find(queue, leases, queue_id)
+        for hold in known:
+            self._arm(now, hold, seconds)
+        self._hub.answer(ticket, error or (life.id if life is not None else ""))
+
+    def _find(
+        self, queue: str, ids: Sequence[str], queue_id: str | None
+    ) -> tuple[Life | None, list[LeaseState], BatchqError | None]:
+        """Finds leases; the error is what the caller is told."""
+        try:
+            life = self._hub.life(queue, queue_id)
+        except QueueReplaced as over:
+            return None, [], over
+        leases = life.leases if life is not None else {}
+        known = [leases[lease_id] for lease_id in dict.fromkeys(ids) if lease_id in leases]
+        lost = tuple(lease_id for lease_id in dict.fromkeys(ids) if lease_id not in leases)
+        if not lost:
+            return life, known, None
+        error = LeaseLost(
+            f"not out on lease: {', '.join(lost)}; the lines were acknowledged before, or their "
+            "time ran out and they go to another reader",
+            lost=lost,
+            queue_id=life.id if life is not None else None,
+        )
+        return life, known, error
+
+    def _consume(
+        self,
+        ticket: Ticket,
+        life: Life,
+        holds: tuple[LeaseState, ...],
+        error: BatchqError | None,
+    ) -> None:
+        self._hub.stage(Consume(life, holds, ticket, error))
+
+    def consumed(self, change: Consume) -> None:
+        """Drops lines once it is committed that they are done with."""
+        life = change.life
+        for span in change.spans:
+            life.log.drop(span)
+            life.out_lines -= span.lines
+            life.stored -= span.bytes
+        life.refused = False
+        self._hub.answer(change.ticket, change.error or life.id)
+
+    def _run_out(self, now: float, hold: LeaseState) -> None:
+        """Ends a lease whose lines are not done with."""
+        self._unlease(hold)
+        self._put_back(now, hold)
+
+    def _unlease(self, hold: LeaseState) -> None:
+        life = hold.life
+        if hold.id is not None and life.leases.pop(hold.id, None) is not None:
+            life.leased_lines -= hold.span.lines
+        self._hub.timers.cancel(hold.timer)
+
+    def _put_back(self, now: float, hold: LeaseState) -> None:
+        life = hold.life
+        life.out_lines -= hold.span.lines
+        life.ready.put(hold.span, hold.deliveries)
+        slot = self._hub.slots.get(life.name)
+        if slot is not None and slot.life is life:
+            self.settle(now, slot)
+
+
+def _pulled(hold: LeaseState, data: bytes, lease: Lease | None) -> Pulled:
+    life, span = hold.life, hold.span
+    return Pulled(
+        queue_id=life.id,
+        offset=span.start.offset,
+        position=span.start.position,
+        lines=span.lines,
+        data=data,
+        ready=life.ready.lines,
+        deliveries=hold.deliveries,
+        lease=lease,
+    )
+
+
+def _not_utf8(life: Life, start: Point) -> NotAcceptable:
+    return NotAcceptable(
+        f"the line at offset {start.offset} is not UTF-8 and can't be given in this form; "
+        "ask with Accept: text/plain or application/msgpack",
+        queue_id=life.id,
+    )

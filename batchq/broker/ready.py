@@ -1,0 +1,91 @@
+"""Which lines are ready: disjoint runs of consecutive offsets, in order.
+
+A queue without leases has one run, from its first line to its last. A lease takes
+from the front of the first; one that is given back puts its lines in their old place.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from batchq.broker.log import Point, Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    span: Span
+    deliveries: int  # how often these lines were handed out
+
+
+class Ready:
+    """The ready lines of one life.
+
+    Attributes:
+        lines: how many lines are ready.
+        bytes: their payload bytes.
+    """
+
+    __slots__ = ("_runs", "bytes", "lines")
+
+    def __init__(self) -> None:
+        self._runs: list[_Run] = []
+        self.lines = 0
+        self.bytes = 0
+
+    def first(self) -> Span | None:
+        """Gives the consecutive lines that start at the lowest ready one."""
+        if not self._runs:
+            return None
+        start, end = self._runs[0].span
+        for run in self._runs[1:]:
+            if run.span.start != end:
+                break
+            end = run.span.end
+        return Span(start, end)
+
+    def put(self, span: Span, deliveries: int) -> None:
+        """Makes lines ready.
+
+        Args:
+            span: lines that are not ready now.
+            deliveries: how often they were handed out, 0 for fresh ones.
+        """
+        if not span.lines:
+            return
+        self.lines += span.lines
+        self.bytes += span.bytes
+        runs = self._runs
+        at = bisect_left(runs, span.start, key=_start)
+        start, end = span
+        if at < len(runs) and runs[at].span.start == end and runs[at].deliveries == deliveries:
+            end = runs.pop(at).span.end
+        if at and runs[at - 1].span.end == start and runs[at - 1].deliveries == deliveries:
+            at -= 1
+            start = runs.pop(at).span.start
+        runs.insert(at, _Run(Span(start, end), deliveries))
+
+    def take(self, end: Point) -> tuple[Span, int]:
+        """Takes the lines from the lowest ready one up to a point in the first run.
+
+        Returns:
+            The lines, and how often the most often handed out of them was.
+        """
+        runs = self._runs
+        start = runs[0].span.start
+        deliveries = 0
+        while runs and runs[0].span.start < end:
+            run = runs[0]
+            deliveries = max(deliveries, run.deliveries)
+            if run.span.end <= end:
+                del runs[0]
+            else:
+                runs[0] = _Run(Span(end, run.span.end), run.deliveries)
+        taken = Span(start, end)
+        self.lines -= taken.lines
+        self.bytes -= taken.bytes
+        return taken, deliveries
+
+
+def _start(run: _Run) -> Point:
+    return run.span.start

@@ -1,0 +1,1 @@
+"""Where queues are kept. ``base`` is the contract; each other module is one store."""
