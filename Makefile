@@ -1,0 +1,59 @@
+# The project's commands. Everything lives in .venv; nothing is installed outside of it,
+# except by `make deps`, which says what it does.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The oldest Python that is supported comes first: what works there works on the newer ones.
+PYTHON ?= $(shell .ci/python)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format deps bench bench-quick clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(VENV)/.run ## Copy a real file of over a million lines through a server
+	$(BIN)/python -m benchmarks.demo
+
+test: deps $(VENV)/.dev ## Run every test
+	$(BIN)/python -m pytest -q $(TESTS)
+
+check: deps $(VENV)/.dev ## Check format, lint, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Bring the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: deps $(VENV)/.bench ## Measure against the peers (minutes)
+	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks report
+
+bench-quick: deps $(VENV)/.bench ## Measure the most important figures (under two minutes)
+	$(BIN)/python -m benchmarks run --quick
+
+deps: ## Install what tests and benchmarks need from the system
+	@.ci/deps
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	touch $@
+
+$(VENV)/.run: $(VENV)/.pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
