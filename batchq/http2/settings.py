@@ -1,0 +1,100 @@
+"""Every limit of the HTTP/2 side, with its unit and a default that serves bulk loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_WINDOW = 2**31 - 1  # RFC 9113 section 6.9.1
+DEFAULT_WINDOW = 65_535  # RFC 9113 section 6.9.2
+MIN_FRAME_SIZE = 2**14  # RFC 9113 section 6.5.2
+MAX_FRAME_SIZE = 2**24 - 1
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2Settings:
+    """What one HTTP/2 connection may use.
+
+    A connection holds at most ``connection_window`` bytes of request bodies that no
+    handler has read, and of answers that the client does not take at most what its
+    handlers have sent: each handler waits once more than ``stream_send_buffer`` bytes
+    of its answer are unsent.
+
+    Attributes:
+        max_concurrent_streams: requests that one connection may have open; a further
+            one is refused with REFUSED_STREAM, which is safe to send again.
+        stream_window: bytes a client may send on one stream before its handler reads.
+        connection_window: the same for all streams of a connection together. Handlers
+            that do not read can hold back the uploads beside them only once this is
+            used up: keep it several times ``stream_window``.
+        max_frame_size: bytes of the largest DATA frame that is taken (16 KiB to 16 MiB - 1).
+        max_header_list_size: bytes of a request's fields as RFC 9113 section 6.5.2 counts
+            them (each field costs 32 more than its text); above it the answer is 431.
+        read_size: bytes read from the socket at once; one buffer serves all connections.
+        stream_send_buffer: unsent bytes of one answer above which its handler waits.
+        write_buffer: bytes given to the transport beyond what the kernel took; above
+            it no stream is served until the client has read.
+        write_backlog: bytes in the transport at which the connection is given up: only
+            replies to floods from a client that does not read get there.
+        send_quantum: bytes a stream may send before it is the next stream's turn.
+        reset_burst: requests that a client may cancel, or send malformed, at once ...
+        reset_rate: ... and a second in the long run; beyond it the connection is ended with
+            ENHANCE_YOUR_CALM (rapid reset, CVE-2023-44487).
+        control_burst: the same for frames that carry no request and no data (PING,
+            SETTINGS, PRIORITY, empty DATA, unknown types) ...
+        control_rate: ... a second.
+        early_answer_drain: bytes of a body that are taken and dropped after the answer
+            has been sent, before the client is told to stop (RST_STREAM with NO_ERROR).
+        idle_timeout: seconds without an open stream after which the connection is
+            ended with GOAWAY; well above the clients' own.
+        stall_timeout: seconds in which a client that has an answer waiting takes not one
+            byte of it, after which that stream is cancelled.
+        drain_timeout: seconds that open requests get to finish at a graceful end.
+        linger: seconds that a closing connection still reads, so that the client gets
+            the last frames rather than a TCP reset.
+    """
+
+    max_concurrent_streams: int = 8192
+    stream_window: int = 4 * _MIB
+    connection_window: int = 32 * _MIB
+    max_frame_size: int = _MIB
+    max_header_list_size: int = 16 * _KIB
+    read_size: int = 256 * _KIB
+    stream_send_buffer: int = 64 * _KIB
+    write_buffer: int = 512 * _KIB
+    write_backlog: int = 8 * _MIB
+    send_quantum: int = 64 * _KIB
+    reset_burst: int = 10_000
+    reset_rate: float = 100.0
+    control_burst: int = 10_000
+    control_rate: float = 1000.0
+    early_answer_drain: int = 16 * _MIB
+    idle_timeout: float = 180.0
+    stall_timeout: float = 60.0
+    drain_timeout: float = 10.0
+    linger: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that the protocol does not allow.
+
+        Raises:
+            ValueError: a size or a time is out of its range; the text names it.
+        """
+        _within("max_frame_size", self.max_frame_size, MIN_FRAME_SIZE, MAX_FRAME_SIZE)
+        _within("stream_window", self.stream_window, 0, MAX_WINDOW)
+        _within("connection_window", self.connection_window, DEFAULT_WINDOW, MAX_WINDOW)
+        _within("max_concurrent_streams", self.max_concurrent_streams, 1, MAX_WINDOW)
+        _within("read_size", self.read_size, 4 * MIN_FRAME_SIZE, MAX_WINDOW)
+        _within("max_header_list_size", self.max_header_list_size, 1024, self.read_size // 4)
+        for name in ("send_quantum", "stream_send_buffer", "write_buffer", "write_backlog"):
+            _within(name, getattr(self, name), 1, MAX_WINDOW)
+        for name in ("idle_timeout", "stall_timeout", "drain_timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0 seconds")
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {value}")

@@ -1,0 +1,400 @@
+"""The pieces by themselves: field blocks, bodies, turns, budgets, settings, the way in."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import Any
+
+import hypercorn.asyncio.run
+import hypercorn.asyncio.tcp_server
+import hypercorn.protocol
+import hypercorn.protocol.h2
+import pytest
+from hpack import Decoder, Encoder
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.config import Config
+
+import batchq.http2.hooks
+from batchq.http2 import (
+    BodyTooLargeError,
+    ClientGoneError,
+    Http2Settings,
+    IncompatibleHypercornError,
+    apply,
+    install,
+    installed,
+    uninstall,
+)
+from batchq.http2.body import RequestBody
+from batchq.http2.budget import Budget
+from batchq.http2.headers import (
+    NO_DYNAMIC_TABLE,
+    RequestDecoder,
+    encode_fields,
+    encode_status,
+)
+from batchq.http2.protocol import H2Protocol
+from batchq.http2.sender import SendBuffer, Sender
+from batchq.http2.server import TCPServer
+
+GET = [(":method", "GET"), (":scheme", "http"), (":path", "/a?b"), (":authority", "h")]
+
+
+# --- the way in --------------------------------------------------------------------
+
+
+def test_hypercorn_has_the_shape_that_is_replaced() -> None:
+    ours = list(inspect.signature(H2Protocol.__init__).parameters)
+    assert ours == list(inspect.signature(hypercorn.protocol.h2.H2Protocol.__init__).parameters)
+    for name in ("initiate", "handle"):
+        theirs = inspect.signature(getattr(hypercorn.protocol.h2.H2Protocol, name))
+        assert list(inspect.signature(getattr(H2Protocol, name)).parameters) == list(
+            theirs.parameters
+        )
+    wrapper = inspect.getsource(hypercorn.protocol.ProtocolWrapper)
+    assert wrapper.count("H2Protocol(") == 3
+    worker = inspect.getsource(hypercorn.asyncio.run.worker_serve)
+    assert "TCPServer(app, loop, config, context, lifespan_state, reader, writer)" in worker
+    stock = inspect.getsource(hypercorn.asyncio.tcp_server.TCPServer)
+    assert "await self._read_data()" in stock
+    assert inspect.iscoroutinefunction(hypercorn.asyncio.tcp_server.TCPServer._read_data)
+    assert list(inspect.signature(TaskGroup.spawn).parameters) == ["self", "func", "args"]
+
+
+def test_install_rebinds_and_uninstall_gives_back() -> None:
+    stock = hypercorn.protocol.h2.H2Protocol
+    with installed(Http2Settings(read_size=2**17)) as registry:
+        bound: Any = vars(hypercorn.protocol)["H2Protocol"]
+        assert issubclass(bound, H2Protocol)
+        assert bound.registry is registry
+        assert vars(hypercorn.asyncio.run)["TCPServer"] is TCPServer
+    assert vars(hypercorn.protocol)["H2Protocol"] is stock
+    assert vars(hypercorn.asyncio.run)["TCPServer"] is hypercorn.asyncio.tcp_server.TCPServer
+
+
+def test_install_refuses_another_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batchq.http2.hooks, "version", lambda _name: "0.19.0")
+    with pytest.raises(IncompatibleHypercornError):
+        install()
+    assert vars(hypercorn.protocol)["H2Protocol"] is hypercorn.protocol.h2.H2Protocol
+    uninstall()
+
+
+def test_apply_lifts_the_request_cap() -> None:
+    config = Config()
+    apply(config, Http2Settings(drain_timeout=7, max_concurrent_streams=9))
+    assert config.keep_alive_max_requests > 10**12
+    assert config.graceful_timeout > 7
+    assert config.h2_max_concurrent_streams == 9
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_frame_size": 16_383},
+        {"max_frame_size": 2**24},
+        {"stream_window": 2**31},
+        {"connection_window": 65_534},
+        {"max_concurrent_streams": 0},
+        {"max_header_list_size": 2**20},
+        {"idle_timeout": 0},
+        {"send_quantum": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Http2Settings(**wrong)
+
+
+# --- field blocks ------------------------------------------------------------------
+
+
+def test_answers_are_what_hpack_decodes() -> None:
+    fields = [
+        (b"Content-Type", b"text/plain"),
+        (b"x-long", b"v" * 5000),
+        (b"x-" + b"n" * 300, b" padded "),
+        (b"set-cookie", b"secret"),
+        (b"connection", b"close"),
+    ]
+    decoder = Decoder(max_header_list_size=2**20)
+    for status in (200, 404, 507, 100):
+        block = NO_DYNAMIC_TABLE + encode_status(status) + encode_fields(fields)
+        assert decoder.decode(block, raw=True) == [
+            (b":status", b"%d" % status),
+            (b"content-type", b"text/plain"),
+            (b"x-long", b"v" * 5000),
+            (b"x-" + b"n" * 300, b"padded"),
+            (b"set-cookie", b"secret"),
+        ]
+    assert decoder.header_table_size == 0
+
+
+@pytest.mark.parametrize(
+    "bad", [(b"", b"x"), (b":status", b"1"), (b"a b", b"x"), (b"a", b"x\r\ny")]
+)
+def test_answers_with_bad_fields_are_refused(bad: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ValueError, match=r"field name|control byte"):
+        encode_fields([bad])
+
+
+def test_a_block_is_decoded_once_while_the_table_is_the_same() -> None:
+    encoder, decoder = Encoder(), RequestDecoder(16_384)
+    first = decoder.request(encoder.encode(GET))
+    again = encoder.encode(GET)
+    second = decoder.request(again)
+    assert second == first
+    assert decoder.request(again) is second
+
+
+def test_a_kept_block_is_forgotten_when_the_table_changes() -> None:
+    encoder, decoder = Encoder(), RequestDecoder(16_384)
+    plain = [(":method", "GET"), (":scheme", "http"), (":path", "/")]
+    decoder.request(encoder.encode([*plain, ("x", "one")]))
+    block = encoder.encode([*plain, ("x", "one")])
+    assert (b"x", b"one") in decoder.request(block).fields
+    decoder.request(encoder.encode([*plain, ("x", "two")]))
+    # The same bytes mean the newest entry, which is another one now.
+    assert (b"x", b"two") in decoder.request(block).fields
+
+
+def test_a_kept_block_is_forgotten_when_the_table_is_emptied() -> None:
+    encoder, decoder = Encoder(), RequestDecoder(16_384)
+    decoder.request(encoder.encode([*GET, ("x", "one")]))
+    block = encoder.encode([*GET, ("x", "one")])
+    decoder.request(block)
+    encoder.header_table_size = 0
+    decoder.request(encoder.encode(GET))
+    with pytest.raises(Exception, match="field block broken"):
+        decoder.request(block)
+
+
+def test_a_request_head_is_split() -> None:
+    fields = [*GET, ("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("host", "other")]
+    head = RequestDecoder(16_384).request(Encoder().encode(fields))
+    assert (head.method, head.path, head.raw_path, head.query) == ("GET", "/a", b"/a", b"b")
+    assert head.fields == [(b"host", b"h"), (b"accept", b"*/*"), (b"cookie", b"a=1; b=2")]
+
+
+# --- bodies ------------------------------------------------------------------------
+
+
+class Source:
+    def __init__(self) -> None:
+        self.given = 0
+        self.opened: list[int] = []
+
+    def give_back(self, size: int) -> None:
+        self.given += size
+
+    def open_window(self, size: int) -> None:
+        self.opened.append(size)
+
+    def wanted(self) -> None:
+        pass
+
+
+def body_of(length: int = -1, window: int = 100) -> tuple[RequestBody, Source]:
+    source = Source()
+    return RequestBody(window, length, source, done=False), source
+
+
+async def test_window_comes_back_as_the_application_reads() -> None:
+    body, source = body_of()
+    for _ in range(10):
+        assert body.feed(b"x" * 10)
+    assert (source.given, source.opened) == (0, [])
+    for _ in range(6):
+        assert await body.receive() == (b"x" * 10, True)
+    assert (source.given, source.opened) == (60, [50])
+
+
+async def test_the_last_piece_says_that_it_is_the_last() -> None:
+    body, _ = body_of(4)
+    body.feed(b"ab")
+    body.feed(b"cd")
+    assert body.finish()
+    assert await body.receive() == (b"ab", True)
+    assert await body.receive() == (b"cd", False)
+    waiting = asyncio.create_task(body.receive())
+    await asyncio.sleep(0)
+    body.abort()
+    assert await waiting is None
+
+
+async def test_a_body_is_gathered_with_its_window_given_back_meanwhile() -> None:
+    body, source = body_of()
+    body.feed(b"ab")
+    gathering = asyncio.create_task(body.gather(10))
+    await asyncio.sleep(0)
+    assert source.given == 2
+    body.feed(b"cd")
+    assert source.given == 4
+    body.finish()
+    assert await gathering == [b"ab", b"cd"]
+
+
+@pytest.mark.parametrize("length", [11, -1])
+async def test_a_body_that_is_too_large_is_told_at_once(length: int) -> None:
+    body, source = body_of(length)
+    gathering = asyncio.create_task(body.gather(10))
+    await asyncio.sleep(0)
+    if length < 0:
+        assert not gathering.done()
+        body.feed(b"x" * 11)
+    with pytest.raises(BodyTooLargeError):
+        await gathering
+    body.feed(b"x" * 11)
+    assert source.given == (11 if length > 0 else 22)
+    assert not body.parts
+
+
+async def test_a_body_that_breaks_off_gives_nothing() -> None:
+    body, source = body_of()
+    gathering = asyncio.create_task(body.gather(10))
+    await asyncio.sleep(0)
+    body.feed(b"ab")
+    body.abort()
+    with pytest.raises(ClientGoneError):
+        await gathering
+    assert source.given == 2
+
+
+def test_a_body_longer_than_announced_is_noticed() -> None:
+    body, _ = body_of(2)
+    assert body.feed(b"ab")
+    assert not body.feed(b"c")
+
+
+# --- turns -------------------------------------------------------------------------
+
+
+class Wire:
+    """A transport that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        self.got.append(bytes(data))
+
+    def writelines(self, pieces: list[Any]) -> None:
+        self.got.append(b"".join(pieces))
+
+
+def sender_on(wire: Wire, **limits: Any) -> Sender:
+    loop = asyncio.get_running_loop()
+    sender = Sender(Http2Settings(**limits), loop, lambda: None)
+    sender.window = 2**30
+    any_wire: Any = wire
+    sender.attach(any_wire)
+    return sender
+
+
+def order(wire: Wire) -> list[int]:
+    """Return the stream of each DATA frame in turn."""
+    view, streams = b"".join(wire.got), []
+    while view:
+        length = int.from_bytes(view[:3])
+        streams.append(int.from_bytes(view[5:9]))
+        view = view[9 + length :]
+    return streams
+
+
+async def test_streams_take_turns() -> None:
+    wire = Wire()
+    sender = sender_on(wire, send_quantum=16_384)
+    for stream_id in (1, 3, 5):
+        buffer = SendBuffer(stream_id, 2**20, lambda: None)
+        sender.push(buffer, memoryview(bytes(3 * 16_384)), end=True)
+    sender.flush()
+    assert order(wire) == [1, 3, 5, 1, 3, 5, 1, 3, 5]
+
+
+async def test_a_stream_without_window_stands_in_no_queue() -> None:
+    wire = Wire()
+    sender = sender_on(wire)
+    ended = []
+    stuck = SendBuffer(1, 0, lambda: ended.append(1))
+    free = SendBuffer(3, 100, lambda: ended.append(3))
+    sender.push(stuck, memoryview(b"x"), end=True)
+    sender.push(free, memoryview(b"x"), end=True)
+    assert not stuck.queued
+    sender.flush()
+    assert ended == [3]
+    stuck.window = 1
+    sender.offer(stuck)
+    sender.flush()
+    assert ended == [3, 1]
+
+
+async def test_a_turn_costs_the_same_beside_many_stuck_streams() -> None:
+    """Counted, not timed: stuck streams are never looked at."""
+    wire = Wire()
+    sender = sender_on(wire)
+    looked_at = 0
+
+    class Counting(SendBuffer):
+        __slots__ = ()
+
+        def wake(self) -> None:
+            nonlocal looked_at
+            looked_at += 1
+            super().wake()
+
+    for stream_id in range(1, 10_001, 2):
+        sender.push(Counting(stream_id, 0, lambda: None), memoryview(b"x"), end=True)
+    sender.push(Counting(10_001, 100, lambda: None), memoryview(b"x"), end=True)
+    sender.flush()
+    assert order(wire) == [10_001]
+    assert looked_at == 1
+
+
+async def test_a_blocked_transport_gets_nothing_more() -> None:
+    wire = Wire()
+    sender = sender_on(wire)
+    sender.pause()
+    buffer = SendBuffer(1, 100, lambda: None)
+    sender.push(buffer, memoryview(b"x" * 50), end=True)
+    sender.write(b"frame")
+    sender.flush()
+    assert wire.got == []
+    sender.resume()
+    assert b"frame" in wire.got[0]
+    assert b"x" * 50 in wire.got[0]
+
+
+async def test_the_application_waits_for_room() -> None:
+    wire = Wire()
+    sender = sender_on(wire)
+    buffer = SendBuffer(1, 10, lambda: None)
+    sender.push(buffer, memoryview(b"x" * 30), end=True)
+    waiting = asyncio.create_task(buffer.room(15))
+    await asyncio.sleep(0)
+    sender.flush()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    buffer.window = 5
+    sender.offer(buffer)
+    sender.flush()
+    await asyncio.wait_for(waiting, 5)
+    assert buffer.size == 15
+
+
+# --- budgets -----------------------------------------------------------------------
+
+
+def test_a_budget_refills_with_time_up_to_its_burst() -> None:
+    start = time.monotonic()
+    budget = Budget(2, 1.0, start)
+    assert [budget.spend(start) for _ in range(3)] == [True, True, False]
+    assert budget.spend(start + 2)
+    assert [budget.spend(start + 100) for _ in range(3)] == [True, True, False]
