@@ -1,0 +1,139 @@
+"""``batchq server``: flags and environment in, a running server out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from batchq.app import Settings
+from batchq.model import GIB, KIB, MIB, Limits
+from batchq.server import Listen, ServerSettings, StartError, run
+from batchq.stores.base import Store
+from batchq.stores.memory import MemoryStore
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_SIZE: Final = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB|K|M|G|B)?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB}
+
+
+def _size(text: str) -> int:
+    """Reads bytes: plain, or as KiB, MiB, GiB (or K, M, G for the same)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise click.BadParameter(f"{text!r} is not a size: give bytes, or such as 64MiB or 1G")
+    return int(match[1]) * _UNITS[(match[2] or "")[:1].upper()]
+
+
+def _seconds(text: str) -> float:
+    """Reads seconds from 0 up, decimals allowed."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds, such as 5 or 0.5")
+    return number
+
+
+_METAVARS: Final[dict[Any, str]] = {_size: "SIZE", _seconds: "SECONDS", int: "NUMBER"}
+
+
+def _memory(rest: str, limits: Limits) -> Store:
+    if rest:
+        raise click.BadParameter("memory: takes nothing behind the colon", param_hint="--store")
+    return MemoryStore(limits)
+
+
+_STORES: Final[dict[str, Callable[[str, Limits], Store]]] = {"memory": _memory}
+"""By the scheme of ``--store``: makes a store of what follows the colon."""
+
+
+def _open_store(url: str, limits: Limits) -> Store:
+    scheme, colon, rest = url.partition(":")
+    make = _STORES.get(scheme)
+    if not colon or make is None:
+        known = ", ".join(f"{scheme}:" for scheme in _STORES)
+        raise click.BadParameter(
+            f"there is no store {url!r}: choose of {known}", param_hint="--store"
+        )
+    return make(rest, limits)
+
+
+def _flag(name: str, kind: Any, default: Any, text: str) -> Callable[[_F], _F]:
+    """A flag with its variable ``BATCHQ_…`` in the environment."""
+    return click.option(
+        f"--{name}",
+        type=kind,
+        metavar=_METAVARS.get(kind),
+        default=default,
+        show_default=default is not None,
+        envvar="BATCHQ_" + name.upper().replace("-", "_"),
+        show_envvar=True,
+        help=text,
+    )
+
+
+@click.command()
+@_flag("host", str, "127.0.0.1", "Address or name to listen on.")
+@_flag("port", click.IntRange(0, 65535), 8080, "TCP port to listen on; 0 takes a free one.")
+@_flag("store", str, "memory:", "Where queues are kept: memory: (gone with the process).")
+@_flag("long-polling-timeout", _seconds, "5", "Seconds that a pull waits when it does not say.")
+@_flag("max-wait", _seconds, "60", "Longest wait of a pull or push, in seconds.")
+@_flag("max-body", _size, "64MiB", "Largest body of a request or answer, in bytes.")
+@_flag("max-queue-bytes", _size, "1GiB", "Payload bytes that one queue may hold.")
+@_flag("max-queues", click.IntRange(1), 10_000, "Queues that may exist at once.")
+@_flag("max-producers", click.IntRange(1), 1_000, "Producers that one queue may know.")
+@_flag(
+    "keep-closed", _seconds, "3600", "Seconds that the record of a drained closed queue is kept."
+)
+@_flag("certfile", click.Path(dir_okay=False), None, "TLS certificate chain, a PEM file.")
+@_flag("keyfile", click.Path(dir_okay=False), None, "Key of the certificate, a PEM file.")
+@_flag(
+    "log-level",
+    click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    "info",
+    "What is logged on stderr.",
+)
+def server(**flags: Any) -> None:
+    """Serve queues over HTTP/1.1 and HTTP/2, both on one port.
+
+    Sizes are bytes, or such as 64MiB, 1GiB (K, M, G mean the same); times are seconds. It
+    ends at SIGTERM or Ctrl-C, after having answered what waits; a second one ends it at once.
+
+    Exit codes: 0 after a clean end, 1 when it can't start, 2 for wrong usage.
+    """
+    logging.basicConfig(
+        level=flags["log_level"].upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Hypercorn's own news (where it runs) is told better by the announcement.
+    if flags["log_level"].lower() != "debug":
+        logging.getLogger("batchq.hypercorn").setLevel(logging.WARNING)
+    limits = Limits(
+        queue_bytes=flags["max_queue_bytes"],
+        queues=flags["max_queues"],
+        producers=flags["max_producers"],
+        keep_closed=flags["keep_closed"],
+    )
+    store = _open_store(flags["store"], limits)
+
+    def announce(url: str) -> None:
+        click.echo(f"batchq listening on {url}")
+        click.echo(f"store: {flags['store']} ({store.promise.text})")
+
+    settings = ServerSettings(
+        Listen(flags["host"], flags["port"], flags["certfile"], flags["keyfile"]),
+        Settings(
+            long_polling_timeout=flags["long_polling_timeout"],
+            max_wait=flags["max_wait"],
+            max_body=flags["max_body"],
+        ),
+    )
+    try:
+        run(store, settings, announce)
+    except StartError as error:
+        raise click.ClickException(str(error)) from None

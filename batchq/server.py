@@ -1,0 +1,183 @@
+"""Runs the application on Hypercorn and uvloop: sockets, TLS, signals, the end.
+
+One port speaks HTTP/1.1 and HTTP/2: by prior knowledge without TLS, by ALPN with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import uvloop
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from batchq.app import Settings, create_app
+from batchq.errors import StoreUnavailable
+from batchq.http2 import Http2Settings, apply, installed
+from batchq.stores.base import Store
+
+_BACKLOG: Final = 1024
+"""Connections that the kernel holds until they are accepted."""
+
+
+class StartError(Exception):
+    """The server can't start; the text is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where and how the server listens.
+
+    Attributes:
+        host: an address or a name.
+        port: 0 takes a free one.
+        certfile: a PEM file with the certificate chain, or None for no TLS.
+        keyfile: a PEM file with its key; given exactly where ``certfile`` is.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    certfile: str | None = None
+    keyfile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """All that a server is told.
+
+    Attributes:
+        listen: where it listens.
+        app: the HTTP side's limits and defaults.
+        http2: the limits of HTTP/2 connections.
+    """
+
+    listen: Listen = field(default_factory=Listen)
+    app: Settings = field(default_factory=Settings)
+    http2: Http2Settings = field(default_factory=Http2Settings)
+
+
+def run(store: Store, settings: ServerSettings, announce: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        store: holds the queues; it is started and stopped here.
+        settings: what to serve and where.
+        announce: is given the server's URL once the port accepts.
+
+    Raises:
+        StartError: the port, the certificate or the store can't be opened.
+    """
+    config = _config(settings)
+    _check_tls(config)
+    sock = _bind(settings.listen)
+    config.bind = [f"fd://{sock.fileno()}"]
+    url = _url(settings.listen, sock)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_exception_handler(_on_loop_error)
+            runner.run(_serve(store, settings, config, partial(announce, url)))
+    finally:
+        sock.detach()  # Hypercorn has closed the descriptor
+
+
+async def _serve(
+    store: Store, settings: ServerSettings, config: Config, announce: Callable[[], None]
+) -> None:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    try:
+        await store.start()
+    except StoreUnavailable as error:
+        raise StartError(f"the store can't be opened: {error.detail}") from error
+
+    async def ended() -> None:
+        # Hypercorn asks for this once its port accepts.
+        announce()
+        await stop.wait()
+        store.drain()
+
+    try:
+        app: Any = create_app(store, settings.app)
+        with installed(settings.http2):
+            await serve(app, config, shutdown_trigger=ended)
+    finally:
+        await store.stop()
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def received(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)
+
+
+def _config(settings: ServerSettings) -> Config:
+    listen = settings.listen
+    config = Config()
+    config.certfile = listen.certfile
+    config.keyfile = listen.keyfile
+    config.backlog = _BACKLOG
+    apply(config, settings.http2)
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("batchq.hypercorn")
+    return config
+
+
+def _check_tls(config: Config) -> None:
+    if (config.certfile is None) != (config.keyfile is None):
+        raise StartError("TLS needs both --certfile and --keyfile")
+    try:
+        config.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or str(error) or "unreadable"
+        raise StartError(
+            f"can't use the certificate {config.certfile} with the key {config.keyfile}: {reason}"
+        ) from error
+
+
+def _bind(listen: Listen) -> socket.socket:
+    where = f"{listen.host}:{listen.port}"
+    try:
+        infos = socket.getaddrinfo(
+            listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(f"can't listen on {where}: {reason}") from error
+    family, kind, protocol, _, address = infos[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"can't listen on {where}: {error.strerror or error}") from error
+    return sock
+
+
+def _url(listen: Listen, sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if listen.certfile is None else 'https'}://{shown}:{port}"
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs what nobody awaits; handshakes that fail are the client's affair."""
+    if not isinstance(context.get("exception"), ssl.SSLError):
+        loop.default_exception_handler(context)
