@@ -1,0 +1,25 @@
+"""HTTP/2 for httpx: many requests at once over few connections.
+
+`httpx.AsyncClient(transport=MultiplexTransport())` is all that is needed.
+"""
+
+from .errors import (
+    HTTP2NotSupported,
+    StreamAboveGoaway,
+    StreamRefused,
+    UnprocessedRequest,
+    safe_to_resend,
+)
+from .settings import TransportSettings
+from .transport import ROLE_EXTENSION, MultiplexTransport
+
+__all__ = [
+    "ROLE_EXTENSION",
+    "HTTP2NotSupported",
+    "MultiplexTransport",
+    "StreamAboveGoaway",
+    "StreamRefused",
+    "TransportSettings",
+    "UnprocessedRequest",
+    "safe_to_resend",
+]

@@ -1,0 +1,91 @@
+"""What a user may choose about the transport, and the deadlines of one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+__all__ = ["Timeouts", "TransportSettings"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings:
+    """Sizes and limits of the transport; sizes are in bytes, times in seconds.
+
+    Memory for answers that nobody reads is bounded by `stream_window` for each open
+    stream: what arrives is credited to the connection at once, so that a slow reader
+    never holds up the other streams, and to its own stream only as it is read.
+
+    Attributes:
+        stream_window: INITIAL_WINDOW_SIZE, how much of one answer may wait unread.
+        connection_window: How much of all answers may be on its way at once.
+        max_frame_size: MAX_FRAME_SIZE, the largest frame that the peer may send.
+        send_quantum: How much of one body is sent before the next stream has its turn.
+        write_buffer: How much may wait in the socket's buffer before sending pauses.
+        read_buffer: How much is read from the socket at once.
+        max_header_list_size: The largest decoded head of an answer.
+        max_streams: Most streams on one connection, below the peer's own limit.
+        max_connections: Most connections to one origin in one role.
+        idle_timeout: A connection without streams is closed after this; None keeps it.
+        ping_interval: Silence after which a connection with streams is probed with a
+            PING; None never probes.
+        ping_timeout: How long the peer has to answer a PING.
+        resends: How often a request is sent again when the peer has provably not acted
+            on it (REFUSED_STREAM, above GOAWAY's last id) and its body is in memory.
+    """
+
+    stream_window: int = 4 * MIB
+    connection_window: int = 64 * MIB
+    max_frame_size: int = MIB
+    send_quantum: int = 256 * KIB
+    write_buffer: int = MIB
+    read_buffer: int = 256 * KIB
+    max_header_list_size: int = 64 * KIB
+    max_streams: int = 10_000
+    max_connections: int = 10
+    idle_timeout: float | None = 60.0
+    ping_interval: float | None = None
+    ping_timeout: float = 10.0
+    resends: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse values that HTTP/2 cannot express.
+
+        Raises:
+            ValueError: A size is outside what RFC 9113 (section 6.5.2) allows.
+        """
+        largest_window = 2**31 - 1
+        for name, least, most in (
+            ("stream_window", 0, largest_window),
+            ("connection_window", 65_535, largest_window),
+            ("max_frame_size", 2**14, 2**24 - 1),
+            ("send_quantum", 1, largest_window),
+            ("read_buffer", 64, largest_window),
+            ("max_streams", 1, 2**31 - 1),
+            ("max_connections", 1, 2**31 - 1),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                msg = f"{name} must be between {least} and {most}, not {value}"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The deadlines of one request, in seconds, as httpx defines them; None is no deadline."""
+
+    connect: float | None
+    read: float | None
+    write: float | None
+    pool: float | None
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Self:
+        """Read the deadlines that httpx put into the request's extensions."""
+        given: dict[str, Any] = request.extensions.get("timeout", {})
+        return cls(given.get("connect"), given.get("read"), given.get("write"), given.get("pool"))
