@@ -1,0 +1,65 @@
+"""Kinds of flags: sizes, seconds, and each flag's variable in the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SIZE: Final = re.compile(r"([0-9]{1,15})\s*(kib|mib|gib|k|m|g|b)?", re.IGNORECASE | re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+
+
+def size(low: int, high: int) -> Callable[[Any], int]:
+    """A kind of flag: bytes, plain or as KiB, MiB, GiB (K, M, G mean the same).
+
+    Args:
+        low: the least.
+        high: the most.
+    """
+
+    def read(value: Any) -> int:
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            raise click.BadParameter(f"{value!r} is not a size: give bytes, or such as 64KiB, 1MiB")
+        found = int(match[1]) * _UNITS[(match[2] or "")[:1].lower()]
+        if not low <= found <= high:
+            raise click.BadParameter(f"{value!r} is not from {low} to {high} bytes")
+        return found
+
+    return read
+
+
+def seconds(high: float) -> Callable[[Any], float]:
+    """A kind of flag: seconds, decimals allowed, at most ``high``."""
+
+    def read(value: Any) -> float:
+        text = str(value).strip()
+        if _SECONDS.fullmatch(text) is None:
+            raise click.BadParameter(f"{value!r} is not a number of seconds, such as 5 or 0.5")
+        if float(text) > high:
+            raise click.BadParameter(f"{value!r} is more than {high:g} seconds")
+        return float(text)
+
+    return read
+
+
+def flag(name: str, **settings: Any) -> Callable[[_F], _F]:
+    """A flag with its variable ``BATCHQ_…`` in the environment; both are in ``--help``.
+
+    Args:
+        name: without the dashes.
+        settings: as ``click.option`` has them.
+    """
+    return click.option(
+        f"--{name}",
+        envvar="BATCHQ_" + name.upper().replace("-", "_"),
+        show_envvar=True,
+        show_default=True,
+        **settings,
+    )

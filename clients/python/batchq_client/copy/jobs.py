@@ -1,0 +1,237 @@
+"""The three copies: into a queue, out of one, from one to another.
+
+Each opens its sides, moves all batches, ends both sides and says in the summary what was
+done. What is started is ended, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from batchq_client.client import Client
+from batchq_client.copy.addresses import LocalAddress, QueueAddress
+from batchq_client.copy.digest import PayloadDigest
+from batchq_client.copy.options import CopyOptions
+from batchq_client.copy.outcome import (
+    DIGEST_DIFFERS,
+    INCOMPLETE,
+    NOT_CLOSED,
+    CopyError,
+    Progress,
+    Summary,
+)
+from batchq_client.copy.reader import QueueReader
+from batchq_client.copy.sink import Sink, open_sink
+from batchq_client.copy.source import Cut, Source, open_source
+from batchq_client.copy.writer import QueueWriter
+from batchq_client.model import Pulled
+
+_KEEP_SECONDS: Final = 10.0
+"""How long a copy that failed waits for what it keeps: whoever reads a stream may be stuck."""
+
+
+async def write_queue(
+    source: LocalAddress,
+    queue: QueueAddress,
+    options: CopyOptions,
+    progress: Progress,
+    summary: Summary,
+) -> None:
+    """Copies a local source into a queue, and closes it.
+
+    Raises:
+        CopyError: it failed. The queue is not closed then.
+        ClientError: the same, as the server said it.
+    """
+    opened = await open_source(source)
+    try:
+        progress.total_bytes = opened.size
+        async with Client(queue.base_url) as client:
+            limit = (await client.healthz()).max_body
+            await opened.check(limit)
+            writer = QueueWriter(client, queue.queue, options, progress)
+            try:
+                await _write(opened, writer, options, limit, summary)
+            finally:
+                await writer.abandon()
+                _tell_writer(writer, summary)
+    finally:
+        opened.close()
+
+
+async def _write(
+    source: Source,
+    writer: QueueWriter,
+    options: CopyOptions,
+    limit: int | None,
+    summary: Summary,
+) -> None:
+    await writer.open()
+    summary.queue_id = writer.queue_id
+    async for cut in source.batches(options, limit):
+        await writer.push(cut)
+    await writer.flush()
+    summary.digest = source.digest
+    if options.keep_open:
+        if writer.unterminated:
+            summary.warnings.append(
+                "the last line had no newline; one was added, as the queue stays open"
+            )
+    else:
+        await writer.close(source.digest, unterminated=writer.unterminated)
+        summary.closed = True
+    summary.complete = True
+
+
+async def read_queue(
+    queue: QueueAddress,
+    destination: LocalAddress,
+    options: CopyOptions,
+    progress: Progress,
+    summary: Summary,
+) -> None:
+    """Copies a queue's lines to a local destination.
+
+    Raises:
+        CopyError: it failed, and why: see ``EXIT_CODES``. No file has the destination's name.
+        ClientError: the same, as the server said it.
+    """
+    sink = await open_sink(destination, options.linger)
+    try:
+        async with Client(queue.base_url) as client:
+            reader = QueueReader(client, queue.queue, options)
+            digest = PayloadDigest()
+
+            async def deliver(batch: Pulled) -> None:
+                digest.update(batch.data)
+                await sink.write(batch.data)
+                progress.lines += batch.lines
+                progress.bytes += len(batch.data)
+
+            try:
+                await reader.run(deliver)
+                _judge(reader, digest, options, summary)
+                await _finish(sink, reader, summary)
+            finally:
+                _tell_reader(reader, summary)
+    except BaseException as error:
+        await _keep(sink, error)
+        raise
+    finally:
+        sink.close()
+
+
+async def relay(
+    source: QueueAddress,
+    destination: QueueAddress,
+    options: CopyOptions,
+    progress: Progress,
+    summary: Summary,
+) -> None:
+    """Copies a queue's lines into another queue.
+
+    The other queue is closed as the first one was, with its digest, when all lines came.
+
+    Raises:
+        CopyError: it failed; the other queue is not closed then.
+        ClientError: the same, as one of the servers said it.
+    """
+    async with Client(source.base_url) as taking, Client(destination.base_url) as giving:
+        reader = QueueReader(taking, source.queue, options)
+        writer = QueueWriter(giving, destination.queue, options, progress)
+        digest = PayloadDigest()
+
+        async def deliver(batch: Pulled) -> None:
+            digest.update(batch.data)
+            await writer.push(Cut(batch.data, batch.lines))
+
+        try:
+            await writer.open()
+            await reader.run(deliver)
+            await writer.flush()
+            _judge(reader, digest, options, summary)
+            end = reader.end
+            if end is not None and not options.keep_open:
+                whole = reader.complete
+                await writer.close(
+                    summary.digest if whole else None, unterminated=whole and end.unterminated
+                )
+        finally:
+            await writer.abandon()
+            _tell_reader(reader, summary)
+
+
+def _judge(
+    reader: QueueReader, digest: PayloadDigest, options: CopyOptions, summary: Summary
+) -> None:
+    """Compares what came with what the writer said.
+
+    Raises:
+        CopyError: it is not the same, or not known to be.
+    """
+    end = reader.end
+    if end is None:
+        if not options.until_idle:
+            raise CopyError(
+                f"the queue is not closed, and {options.retries} pulls of {options.wait:g} s "
+                "in a row got nothing",
+                NOT_CLOSED,
+            )
+        return
+    if not reader.complete:
+        if reader.lines == end.lines:
+            raise CopyError(
+                f"{reader.bytes} bytes came, but the queue had {end.bytes}", DIGEST_DIFFERS
+            )
+        text = f"{end.lines - reader.lines} of the queue's {end.lines} lines went to other readers"
+        if not options.shared:
+            raise CopyError(f"{text} (--shared takes that as success)", INCOMPLETE)
+        summary.warnings.append(f"{text}; the digest is not compared")
+        return
+    summary.digest = digest.text(unterminated=end.unterminated)
+    if end.digest is not None:
+        summary.digest_compared = True
+        if end.digest != summary.digest:
+            raise CopyError(
+                f"the digest is {summary.digest}, but the writer's is {end.digest}",
+                DIGEST_DIFFERS,
+            )
+    summary.complete = True
+
+
+async def _finish(sink: Sink, reader: QueueReader, summary: Summary) -> None:
+    end = reader.end
+    unterminated = end is not None and end.unterminated and reader.complete
+    exact = await sink.finish(unterminated=unterminated)
+    if not exact:
+        raise CopyError(
+            "the source's last line has no newline, but one was written already: "
+            "the end came late (see --linger)",
+            DIGEST_DIFFERS,
+        )
+    summary.unterminated = unterminated
+
+
+async def _keep(sink: Sink, error: BaseException) -> None:
+    """Makes what came safe, and says where it is."""
+    try:
+        async with asyncio.timeout(_KEEP_SECONDS):
+            await sink.keep()
+    except (CopyError, TimeoutError):
+        return
+    if sink.kept is not None:
+        error.add_note(f"what came is in {sink.kept}")
+
+
+def _tell_writer(writer: QueueWriter, summary: Summary) -> None:
+    summary.queue_id = writer.queue_id
+    summary.lines, summary.bytes = writer.lines, writer.bytes
+    summary.unterminated = writer.unterminated
+
+
+def _tell_reader(reader: QueueReader, summary: Summary) -> None:
+    summary.queue_id = reader.queue_id
+    summary.closed = reader.end is not None
+    summary.lines = reader.lines
+    summary.bytes = reader.bytes - int(summary.unterminated)

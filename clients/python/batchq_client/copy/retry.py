@@ -1,0 +1,82 @@
+"""When a request may be sent again, and how long to wait before."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from batchq_client.copy.outcome import CopyError
+from batchq_client.errors import (
+    ClientError,
+    InternalError,
+    LimitReached,
+    NetworkFault,
+    NotSent,
+    QueueFull,
+    Unavailable,
+    UnexpectedAnswer,
+)
+
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 15.0
+_GATEWAY: Final = frozenset((502, 503, 504))
+"""Statuses of a proxy whose server is away."""
+
+
+def is_passing(error: ClientError, *, repeatable: bool) -> bool:
+    """Tells whether sending the same request again is right and may help.
+
+    Args:
+        error: what came of it.
+        repeatable: doing it twice does no harm, as it is numbered or leased.
+    """
+    if isinstance(error, NetworkFault):
+        return repeatable or isinstance(error, NotSent)
+    if isinstance(error, UnexpectedAnswer):
+        return repeatable and error.status in _GATEWAY
+    if isinstance(error, InternalError):
+        return repeatable
+    return isinstance(error, (LimitReached, Unavailable))
+
+
+class Patience:
+    """Growing, jittered waits between tries, for a bounded time in all.
+
+    A success gives all of it back. A full queue is no fault and costs nothing of it.
+
+    Args:
+        seconds: how long faults are borne, from the first one.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+        self._tries = 0
+
+    def restored(self) -> None:
+        """Something went well."""
+        self._since = None
+        self._tries = 0
+
+    async def bear(self, error: ClientError, *, repeatable: bool) -> None:
+        """Waits before another try.
+
+        Raises:
+            ClientError: the error itself, where another try is wrong.
+            CopyError: it has gone on for too long.
+        """
+        if not is_passing(error, repeatable=repeatable):
+            raise error
+        loop = asyncio.get_running_loop()
+        pause = min(_FIRST_WAIT * 2**self._tries, _LONGEST_WAIT)
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311  to spread retries, not to hide anything
+        if isinstance(error, (LimitReached, Unavailable)) and error.retry_after is not None:
+            pause = max(pause, min(float(error.retry_after), _LONGEST_WAIT))
+        if not isinstance(error, QueueFull):
+            self._tries += 1
+            if self._since is None:
+                self._since = loop.time()
+            if loop.time() + pause - self._since > self._seconds:
+                raise CopyError(f"{error} (for {self._seconds:g} s)") from error
+        await asyncio.sleep(pause)

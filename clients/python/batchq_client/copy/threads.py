@@ -1,0 +1,71 @@
+"""Blocking calls on a thread that can be left behind.
+
+The executors of asyncio and concurrent.futures join their threads at exit: a read of a
+terminal or a pipe that nobody writes to would keep an interrupted command alive. These
+threads are daemons, so that the process can end while one is blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+_Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+
+class BlockingThread:
+    """Runs calls one after the other, in the order they were asked for.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Asks for a call; the future gives its result. Cancelling it does not stop the call."""
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._jobs.put((call, future))
+        return future
+
+    def stop(self) -> None:
+        """Lets the thread end after what was asked for; does not wait."""
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            call, future = job
+            if future.cancelled():
+                continue
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001  it is raised where it is awaited
+                self._tell(_fail, future, error)
+            else:
+                self._tell(_finish, future, result)
+            del job, future
+
+    def _tell(self, tell: Callable[..., None], future: asyncio.Future[Any], value: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(tell, future, value)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+
+def _finish(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
