@@ -20,6 +20,7 @@ import uvloop
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from batchq import http1
 from batchq.app import Settings, create_app
 from batchq.errors import StoreUnavailable
 from batchq.http2 import Http2Settings, apply, installed
@@ -27,6 +28,9 @@ from batchq.stores.base import Store
 
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted."""
+
+_ANSWER_SECONDS: Final = 1.0
+"""Time that the answers to waiting pulls get to leave, at the end."""
 
 
 class StartError(Exception):
@@ -104,11 +108,15 @@ async def _serve(
         announce()
         await stop.wait()
         store.drain()
+        # Before the connections hear of the end: many a client gives up what it waits for
+        # when it is told that its connection closes.
+        await app.answer_waiting(_ANSWER_SECONDS)
 
+    app = create_app(store, settings.app)
+    served: Any = app
     try:
-        app: Any = create_app(store, settings.app)
-        with installed(settings.http2):
-            await serve(app, config, shutdown_trigger=ended)
+        with http1.installed(), installed(settings.http2):
+            await serve(served, config, shutdown_trigger=ended)
     finally:
         await store.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -71,6 +72,11 @@ class App(Quart):
         self.register_error_handler(errors.BatchqError, _batchq_error)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, _unexpected)
+
+    async def answer_waiting(self, seconds: float) -> None:
+        """Waits until the pulls that a drained store gave up are answered, or time is over."""
+        if self.service.waiting:
+            await asyncio.wait(self.service.waiting, timeout=seconds)
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         """Serves one ASGI scope."""

@@ -17,13 +17,18 @@ from batchq.app.call import ClientGone
 _T = TypeVar("_T")
 
 
-async def attended(work: Coroutine[Any, Any, _T], gone: Coroutine[Any, Any, None]) -> _T:
+async def attended(
+    work: Coroutine[Any, Any, _T],
+    gone: Coroutine[Any, Any, None],
+    waiting: set[asyncio.Task[Any]],
+) -> _T:
     """Awaits ``work``, and cancels it when the client goes.
 
     Args:
         work: what the client waits for.
         gone: returns when the client has gone. It is asked first: a client whose leaving
             has already been told gets nothing started.
+        waiting: holds the calling task, if it really waits, until that ends.
 
     Raises:
         ClientGone: the client went, and ``work`` was cancelled.
@@ -42,13 +47,17 @@ async def attended(work: Coroutine[Any, Any, _T], gone: Coroutine[Any, Any, None
     except BaseException:
         gone.close()
         raise
-    return await _both(_resumed(work, waits), _resumed(gone, watched))
-
-
-async def _both(work: Coroutine[Any, Any, _T], gone: Coroutine[Any, Any, None]) -> _T:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("attended() needs a task")
+    waiting.add(task)
+    task.add_done_callback(waiting.discard)
+    return await _both(task, _resumed(work, waits), _resumed(gone, watched))
+
+
+async def _both(
+    task: asyncio.Task[Any], work: Coroutine[Any, Any, _T], gone: Coroutine[Any, Any, None]
+) -> _T:
     left = False
 
     async def watch() -> None:

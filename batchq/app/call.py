@@ -15,6 +15,7 @@ from batchq.http2 import BODY_EXTENSION, BodyTooLargeError, ClientGoneError
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+Gather = Callable[[int], Awaitable[list[bytes]]]
 
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 
@@ -56,9 +57,10 @@ class Call:
         query: the query string as it came.
         headers: by lower-case name; of those that came twice, the last.
         complete: the body has been received to its end.
+        early: an answer before that is no trouble, as the connection itself takes what is left.
     """
 
-    __slots__ = ("_receive", "_scope", "complete", "headers", "method", "query")
+    __slots__ = ("_gather", "_receive", "_scope", "complete", "early", "headers", "method", "query")
 
     def __init__(self, scope: Any, receive: Receive) -> None:
         self._scope = scope
@@ -67,6 +69,9 @@ class Call:
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.complete = False
+        extension = scope.get("extensions", {}).get(BODY_EXTENSION)
+        self._gather: Gather | None = None if extension is None else extension["gather"]
+        self.early = extension is not None
 
     def check(self) -> None:
         """Refuses a header that is given twice and may be given once.
@@ -116,9 +121,8 @@ class Call:
                 raise BadRequest("Content-Length must be a whole number")
             if int(length) > limit:
                 raise _too_large(limit)
-        extension = self._scope.get("extensions", {}).get(BODY_EXTENSION)
-        if extension is not None:
-            return await self._gathered(extension["gather"], limit)
+        if self._gather is not None:
+            return await self._gathered(self._gather, limit)
         pieces: list[bytes] = []
         size = 0
         while not self.complete:
@@ -130,9 +134,7 @@ class Call:
                 pieces.append(piece)
         return pieces
 
-    async def _gathered(
-        self, gather: Callable[[int], Awaitable[list[bytes]]], limit: int
-    ) -> list[bytes]:
+    async def _gathered(self, gather: Gather, limit: int) -> list[bytes]:
         """Receives the body with one wake-up; the connection drops what is above the limit."""
         self.complete = True
         try:

@@ -41,30 +41,30 @@ async def exchange(service: Service, scope: Any, receive: Receive, send: Send) -
         return
     except BatchqError as error:
         answer = problems.problem(error)
-        await respond(answer, call, send, early=not call.complete)
+        await respond(answer, call, send, hold=not (call.complete or call.early))
     except Exception:  # noqa: BLE001  the edge: whatever it is, the client is told and the log
         _LOG.exception("%s %s failed", call.method, scope["path"])
         answer = problems.unexpected()
-        await respond(answer, call, send, early=not call.complete)
+        await respond(answer, call, send, hold=not (call.complete or call.early))
     else:
         await respond(answer, call, send)
 
 
-async def respond(answer: Answer, call: Call, send: Send, *, early: bool = False) -> None:
+async def respond(answer: Answer, call: Call, send: Send, *, hold: bool = False) -> None:
     """Sends an answer.
 
     Args:
         answer: what to send.
         call: what it answers.
         send: the ASGI channel.
-        early: the request's body has not been received to its end.
+        hold: the end of the answer is held back until the request's body has come.
     """
     headers: list[Any] = answer.headers
     if answer.status not in _NO_LENGTH:
         headers.append((b"content-length", number(len(answer.body))))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = {"type": "http.response.body", "body": answer.body, "more_body": False}
-    if early:
+    if hold:
         await send({**body, "more_body": True})
         await call.discard()
         body["body"] = b""

@@ -7,8 +7,9 @@ sessions nor templates. Reading the request is the business of ``parameters`` an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -36,10 +37,17 @@ _CLOSE_FIELDS: Final = ("lines", "bytes", "digest", "unterminated")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the verbs work with."""
+    """What the verbs work with.
+
+    Attributes:
+        store: holds the queues.
+        settings: limits and defaults.
+        waiting: the tasks of pulls that wait, or whose answer is on its way out.
+    """
 
     store: Store
     settings: Settings
+    waiting: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 Handler = Callable[[Service, Call, str], Awaitable[Answer]]
@@ -96,7 +104,9 @@ async def _pull(service: Service, call: Call, segment: str) -> Answer:
         queue_id=parameters.queue_id(call.headers),
         utf8=form.utf8,
     )
-    return answer.pulled(await attended(service.store.pull(request), call.gone()), form)
+    return answer.pulled(
+        await attended(service.store.pull(request), call.gone(), service.waiting), form
+    )
 
 
 async def _ack(service: Service, call: Call, segment: str) -> Answer:

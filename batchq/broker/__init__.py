@@ -12,24 +12,36 @@ durable, the store says ``applied``, and only then anyone sees it. Waits end by
     for ticket, outcome in broker.take_answers():
         ...
 
-``writers`` and ``readers`` hold the rules, ``state`` what is remembered, ``log`` and
-``ready`` the lines, ``hub`` what all of them share.
+A store that keeps lines elsewhere too bounds those in memory (``memory``), and answers
+``take_loads`` with ``loaded``. It says ``abort`` when changes can't be made durable.
+
+``writers`` and ``readers`` hold the rules, ``undo`` and ``restore`` those of failure and
+of a new start, ``state`` what is remembered, ``log``, ``cache`` and ``ready`` the lines,
+``hub`` what all of them share.
 """
 
 from batchq.broker.broker import Broker
-from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget
+from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, Load
 from batchq.broker.hub import Outcome
-from batchq.broker.state import Held, Ticket
+from batchq.broker.log import Point, Span
+from batchq.broker.restore import Kept
+from batchq.broker.state import Closing, Held, Life, Ticket
 
 __all__ = [
     "Append",
     "Broker",
     "Change",
     "Close",
+    "Closing",
     "Consume",
     "Delete",
     "Forget",
     "Held",
+    "Kept",
+    "Life",
+    "Load",
     "Outcome",
+    "Point",
+    "Span",
     "Ticket",
 ]

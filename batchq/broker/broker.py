@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget
+from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, Load
 from batchq.broker.hub import Hub, Outcome
+from batchq.broker.log import Span
 from batchq.broker.readers import Readers
+from batchq.broker.restore import Kept, restore_life
 from batchq.broker.state import Held, Life, Record, Slot, Ticket
+from batchq.broker.undo import fail_waits, undo
 from batchq.broker.writers import Writers
 from batchq.errors import BatchqError, NoSuchQueue
 from batchq.model import (
@@ -26,10 +29,14 @@ class Broker:
     Args:
         limits: how much may be held.
         new_id: makes random ids for lives and leases, valid as both.
+        memory: payload bytes that may stay in memory, where the store keeps them elsewhere
+            and can load them again; None where memory is all there is.
     """
 
-    def __init__(self, limits: Limits, new_id: Callable[[], str]) -> None:
-        self._hub = Hub(limits, new_id)
+    def __init__(
+        self, limits: Limits, new_id: Callable[[], str], memory: int | None = None
+    ) -> None:
+        self._hub = Hub(limits, new_id, memory)
         self._readers = Readers(self._hub)
         self._writers = Writers(
             self._hub, on_full=lambda slot, now: self._readers.settle(now, slot)
@@ -132,6 +139,79 @@ class Broker:
             case Forget():
                 self._forgotten(change)
 
+    def abort(self, now: float, error: BatchqError, *, everything: bool) -> list[Change]:
+        """Takes back what was decided and can't be made durable; its calls get the error.
+
+        Args:
+            now: the time.
+            error: why.
+            everything: else only pushes and closes, which alone need room on the disk.
+
+        Returns:
+            What is still to be committed, in order: it is to be handed to the store anew.
+        """
+        hub = self._hub
+        changes = list(hub.outstanding)
+        failed = [c for c in changes if everything or isinstance(c, Append | Close)]
+        gone = set(map(id, failed))
+        left = [change for change in changes if id(change) not in gone]
+        hub.outstanding.clear()
+        hub.outstanding.extend(left)
+        hub.changes.clear()
+        for slot in undo(hub, self._readers, now, failed, error):
+            self._writers.make_room(now, slot)
+            self._readers.settle(now, slot)
+            hub.tidy(slot)
+        return left
+
+    def fail(self, now: float, error: BatchqError) -> None:
+        """Ends everything with an error: the store has failed for good."""
+        self.abort(now, error, everything=True)
+        for slot in list(self._hub.slots.values()):
+            fail_waits(self._readers, self._writers, slot, error)
+            self._hub.tidy(slot)
+
+    def take_loads(self) -> list[Load]:
+        """Gives what has to come to memory and was not given before."""
+        loads, self._hub.loads = self._hub.loads, []
+        return loads
+
+    def loaded(self, now: float, load: Load, pieces: Sequence[tuple[Span, bytes]]) -> bool:
+        """Takes lines that a load asked for.
+
+        Args:
+            now: the time.
+            load: as it was given by ``take_loads``.
+            pieces: consecutive lines, in order; none where the life is over.
+
+        Returns:
+            Whether they were those that were asked for, or nobody wants these any more; if
+            not, lines are missing that the store ought to have.
+        """
+        life = load.life
+        life.log.make_room(sum(len(data) for _, data in pieces))
+        for span, data in pieces:
+            life.log.fill(span, data)
+        slot = self._hub.slots.get(life.name)
+        if slot is not None and slot.life is life and life.log.lacks(load.start):
+            leaving = any(
+                isinstance(change, Consume | Delete) and change.life is life
+                for change in self._hub.outstanding
+            )
+            if not leaving:
+                return False
+        self._readers.loaded(now, life)
+        return True
+
+    def restore(self, now: float, kept: Sequence[Kept]) -> None:
+        """Begins with what a store has kept of an earlier process. Before any verb."""
+        for life in kept:
+            restored = restore_life(self._hub, life)
+            if restored is None:
+                self._expire_record(life.id, now + life.expires_in)
+            elif restored.drained:
+                self._expire_drained(now, restored, life.expires_in)
+
     def next_deadline(self) -> float | None:
         """Tells when ``tick`` is due."""
         return self._hub.timers.next()
@@ -216,9 +296,10 @@ class Broker:
                 if known.committed is not None
             },
         )
-        hub.timers.at(now + hub.limits.keep_closed, lambda _at: hub.stage(Forget(record=life.id)))
+        self._expire_record(life.id, now + hub.limits.keep_closed)
         if len(hub.records) > hub.limits.queues:
             hub.stage(Forget(record=next(iter(hub.records))))
+        life.log.forget()
         self._readers.ended(slot, life)
         self._writers.ended(slot, life)
         hub.answer(change.ticket, life.id)
@@ -232,15 +313,21 @@ class Broker:
             slot = self._slot_of(change.life)
             if slot.life is change.life:
                 hub.end_life(slot)
+            change.life.log.forget()
             hub.tidy(slot)
 
-    def _expire_drained(self, now: float, life: Life) -> None:
+    def _expire_drained(self, now: float, life: Life, after: float | None = None) -> None:
         """Lets a drained life be forgotten after its time."""
         if life.drained and life.expiry is None:
             hub = self._hub
             life.expiry = hub.timers.at(
-                now + hub.limits.keep_closed, lambda _at: hub.stage(Forget(life=life))
+                now + (hub.limits.keep_closed if after is None else after),
+                lambda _at: hub.stage(Forget(life=life)),
             )
+
+    def _expire_record(self, record: str, when: float) -> None:
+        """Lets the record of a life that is over be forgotten after its time."""
+        self._hub.timers.at(when, lambda _at: self._hub.stage(Forget(record=record)))
 
 
 def _stats(slot: Slot, life: Life) -> QueueStats:

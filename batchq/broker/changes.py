@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from batchq.broker.log import Span
+from batchq.broker.log import Point, Span
 from batchq.broker.state import Closing, LeaseState, Life, Ticket
 from batchq.errors import BatchqError
 from batchq.model import Batch, Numbering, ProducerState
@@ -99,6 +99,23 @@ class Forget:
 
     life: Life | None = None
     record: str | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Lines that a reader waits for, or soon will, and that are not in memory.
+
+    Not a change: the store answers it with ``Broker.loaded``.
+
+    Attributes:
+        life: whose.
+        start: where they begin.
+        bytes: how many bytes of them at least, where there are as many; at least one line.
+    """
+
+    life: Life
+    start: Point
+    bytes: int
 
 
 Change = Append | Close | Consume | Delete | Forget

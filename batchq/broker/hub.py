@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from batchq.broker.changes import Change
+from batchq.broker.cache import Cache
+from batchq.broker.changes import Change, Load
+from batchq.broker.log import Log, Missing
 from batchq.broker.state import Answer, Held, Life, Record, Slot, Ticket
 from batchq.broker.timers import Timers
 from batchq.errors import BatchqError, QueueReplaced, TooManyQueues
@@ -26,12 +28,16 @@ class Hub:
         changes: decided, to be handed to the store in this order.
         outstanding: decided and not yet committed, in this order; ``changes`` among them.
         answers: decided, to be given to who asked.
+        loads: lines that have to come to memory, to be handed to the store.
+        cache: bounds the lines in memory, or None where all lines stay there.
         lives: how many names have a life.
-        parked_bytes: payload bytes of all pushes that wait.
+        held_bytes: payload bytes of all pushes that wait.
         draining: the server is about to end.
     """
 
-    def __init__(self, limits: Limits, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, limits: Limits, new_id: Callable[[], str], memory: int | None = None
+    ) -> None:
         self.limits = limits
         self.new_id = new_id
         self.slots: dict[str, Slot] = {}
@@ -40,8 +46,10 @@ class Hub:
         self.changes: list[Change] = []
         self.outstanding: deque[Change] = deque()
         self.answers: list[tuple[Ticket, Outcome]] = []
+        self.loads: list[Load] = []
+        self.cache = Cache(memory) if memory is not None else None
         self.lives = 0
-        self.parked_bytes = 0
+        self.held_bytes = 0
         self.draining = False
 
     def slot(self, name: str) -> Slot:
@@ -85,8 +93,12 @@ class Hub:
                 "delete those that are done with"
             )
         self.lives += 1
-        life = slot.life = Life(id=self.new_id(), name=slot.name)
+        life = slot.life = self.make_life(self.new_id(), slot.name)
         return life
+
+    def make_life(self, queue_id: str, name: str) -> Life:
+        """Makes a life whose lines are held as this process holds them."""
+        return Life(id=queue_id, name=name, log=Log(cache=self.cache))
 
     def end_life(self, slot: Slot) -> None:
         """Takes the current life from its name."""
@@ -97,6 +109,12 @@ class Hub:
         """Hands a decided change to the store."""
         self.changes.append(change)
         self.outstanding.append(change)
+
+    def load(self, life: Life, missing: Missing) -> None:
+        """Asks for lines to come to memory; one request a life at a time."""
+        if not life.loading:
+            life.loading = True
+            self.loads.append(Load(life, missing.start, missing.bytes))
 
     def answer(self, ticket: Ticket, outcome: Outcome) -> None:
         """Answers a call."""

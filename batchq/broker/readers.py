@@ -13,12 +13,15 @@ from typing import Final
 from batchq import lines
 from batchq.broker.changes import Consume
 from batchq.broker.hub import Hub, replaced
-from batchq.broker.log import Point, Span
+from batchq.broker.log import Missing, Point, Span
 from batchq.broker.state import Held, LeaseState, Life, Slot, Ticket, Waiter
 from batchq.errors import BatchqError, LeaseLost, NotAcceptable, QueueReplaced
-from batchq.model import End, Lease, Nothing, Pulled, PullRequest
+from batchq.model import MIB, End, Lease, Nothing, Pulled, PullRequest
 
 _NO_BOUND: Final = 2**62
+
+READ_AHEAD: Final = 4 * MIB
+"""Lines that are brought to memory at once, so that the next pulls find theirs."""
 
 
 class Readers:
@@ -46,10 +49,11 @@ class Readers:
             return
         slot = hub.slot(request.queue)
         waiter = Waiter(ticket, request)
-        if self._serve(now, slot, waiter):
+        if not _awaits_lines(slot) and self._serve(now, slot, waiter):
             return
         if request.wait <= 0:
-            self._give_up(now, slot, waiter)
+            if not self._give_up(now, slot, waiter):
+                self._enqueue(slot, waiter)
             hub.tidy(slot)
             return
         waiter.timer = hub.timers.at(
@@ -67,23 +71,25 @@ class Readers:
     def settle(self, now: float, slot: Slot) -> None:
         """Serves the waiting pulls that can be served after something has changed."""
         life = slot.life
-        if not slot.waiters or life is None or not life.born:
+        if not slot.waiters or life is None or not life.born or life.awaited:
             return
-        if self._nobody_content(slot, life):
+        if not slot.over and self._nobody_content(slot, life):
             return
         served = []
         slot.min_lines = slot.min_bytes = _NO_BOUND
         for waiter in slot.waiters.values():
-            if life.ready.lines == 0 and not life.drained:
+            nothing = life.ready.lines == 0 and not life.drained and not slot.over
+            if nothing or _awaits_lines(slot):
                 slot.min_lines = slot.min_bytes = 0
                 break
-            if self._serve(now, slot, waiter):
+            if self._serve(now, slot, waiter) or (waiter.over and self._give_up(now, slot, waiter)):
                 served.append(waiter)
             else:
                 slot.min_lines = min(slot.min_lines, waiter.request.min)
                 slot.min_bytes = min(slot.min_bytes, waiter.request.max_bytes)
         for waiter in served:
             self._dequeue(slot, waiter)
+        for waiter in served:
             self._serve_twins(now, slot, waiter)
 
     def _nobody_content(self, slot: Slot, life: Life) -> bool:
@@ -110,8 +116,7 @@ class Readers:
         if life is None or not life.born:
             return False
         if request.lease_id is not None and request.lease_id in life.leases:
-            self._hand_out_again(now, life, life.leases[request.lease_id], waiter)
-            return True
+            return self._hand_out_again(now, life, life.leases[request.lease_id], waiter)
         run = life.ready.first()
         if run is None:
             if life.drained:
@@ -122,33 +127,36 @@ class Readers:
             or run.bytes >= request.max_bytes
             or not self._can_grow(slot, life, run)
         ):
-            self._hand_out(now, slot, life, run, waiter)
-            return True
+            return self._hand_out(now, slot, life, run, waiter)
         return False
 
-    def _hand_out(self, now: float, slot: Slot, life: Life, run: Span, waiter: Waiter) -> None:
-        """Takes lines for a pull."""
+    def _hand_out(self, now: float, slot: Slot, life: Life, run: Span, waiter: Waiter) -> bool:
+        """Takes lines for a pull; tells whether they were in memory."""
         request = waiter.request
         end = life.log.cut(run, request.max, request.max_bytes)
+        if isinstance(end, Missing):
+            self._await_lines(life, end)
+            return False
         data = life.log.read(Span(run.start, end))
         if request.utf8:
             size = lines.valid_utf8(data)
             if size == 0:
                 self._hub.answer(waiter.ticket, _not_utf8(life, run.start))
-                return
+                return True
             if size < len(data):
                 data = data[:size]
                 count = data.count(lines.NEWLINE)
                 end = Point(run.start.offset + count, run.start.position + size)
-        span, before = life.ready.take(end)
-        life.out_lines += span.lines
-        hold = LeaseState(None, life, span, before + 1)
+        hold = LeaseState(None, life, life.ready.take(end))
+        life.out_lines += hold.span.lines
         lease = self._lease(now, hold, request)
         pulled = _pulled(hold, data, lease)
         if lease is None:
             self._hub.answer(waiter.ticket, Held(pulled, slot.name, hold))
         else:
             self._hub.answer(waiter.ticket, pulled)
+        self._read_ahead(life)
+        return True
 
     def _lease(self, now: float, hold: LeaseState, request: PullRequest) -> Lease | None:
         """Makes a lease of lines that are on their way, where one is asked for."""
@@ -159,12 +167,48 @@ class Readers:
         hold.life.leased_lines += hold.span.lines
         return self._arm(now, hold, request.lease)
 
-    def _hand_out_again(self, now: float, life: Life, hold: LeaseState, waiter: Waiter) -> None:
-        """Answers a retried pull with what its lease holds; the lease begins anew."""
-        hold.deliveries += 1
+    def _hand_out_again(self, now: float, life: Life, hold: LeaseState, waiter: Waiter) -> bool:
+        """Answers a retried pull with what its lease holds; the lease begins anew.
+
+        Tells whether the lines were in memory.
+        """
+        missing = life.log.missing(hold.span)
+        if missing is not None:
+            self._await_lines(life, missing)
+            return False
+        hold.times += 1
         seconds = waiter.request.lease
         lease = self._arm(now, hold, seconds if seconds is not None else 0.0)
         self._hub.answer(waiter.ticket, _pulled(hold, life.log.read(hold.span), lease))
+        return True
+
+    # Lines that are not in memory
+
+    def _await_lines(self, life: Life, missing: Missing) -> None:
+        """Lets the pulls of a life wait for lines that have to come to memory."""
+        life.awaited = True
+        self._hub.load(life, Missing(missing.start, max(missing.bytes, READ_AHEAD)))
+
+    def _read_ahead(self, life: Life) -> None:
+        """Sees to it that the lines of the next pulls come to memory in time."""
+        life.log.touch()
+        if not life.log.gaps or life.loading:
+            return
+        run = life.ready.first()
+        if run is None:
+            return
+        missing = life.log.missing(run)
+        if missing is None or missing.start.position - run.start.position >= READ_AHEAD // 2:
+            return
+        self._hub.load(life, Missing(missing.start, min(missing.bytes, READ_AHEAD)))
+
+    def loaded(self, now: float, life: Life) -> None:
+        """Goes on with the pulls of a life after lines came to memory."""
+        life.loading = life.awaited = False
+        slot = self._hub.slots.get(life.name)
+        if slot is not None and slot.life is life:
+            self.settle(now, slot)
+            self._hub.tidy(slot)
 
     def _arm(self, now: float, hold: LeaseState, seconds: float) -> Lease:
         """Sets when a lease runs out."""
@@ -182,11 +226,13 @@ class Readers:
         slot.min_lines = min(slot.min_lines, request.min)
         slot.min_bytes = min(slot.min_bytes, request.max_bytes)
         slot.waiters[waiter.ticket] = waiter
+        slot.over += waiter.over
         if request.lease_id is not None:
             slot.by_lease.setdefault(request.lease_id, []).append(waiter)
 
     def _dequeue(self, slot: Slot, waiter: Waiter) -> None:
         del slot.waiters[waiter.ticket]
+        slot.over -= waiter.over
         self._hub.timers.cancel(waiter.timer)
         lease_id = waiter.request.lease_id
         if lease_id is not None:
@@ -198,25 +244,37 @@ class Readers:
     def _serve_twins(self, now: float, slot: Slot, served: Waiter) -> None:
         """Gives the same lines to waiting retries of a pull that was served."""
         lease_id = served.request.lease_id
+        life = slot.life
         if lease_id is None or lease_id not in slot.by_lease:
+            return
+        if life is None or lease_id not in life.leases:
             return
         for twin in list(slot.by_lease[lease_id]):
             if self._serve(now, slot, twin):
                 self._dequeue(slot, twin)
 
     def _time_out(self, now: float, slot: Slot, waiter: Waiter) -> None:
-        self._dequeue(slot, waiter)
-        self._give_up(now, slot, waiter)
-        self._hub.tidy(slot)
+        slot.over += not waiter.over
+        waiter.over = True
+        if self._give_up(now, slot, waiter):
+            self._dequeue(slot, waiter)
+            self._serve_twins(now, slot, waiter)
+            self._hub.tidy(slot)
 
-    def _give_up(self, now: float, slot: Slot, waiter: Waiter) -> None:
-        """Answers a pull whose wait is over: with what there is, if it wants that."""
+    def _give_up(self, now: float, slot: Slot, waiter: Waiter) -> bool:
+        """Answers a pull whose wait is over: with what there is, if it wants that.
+
+        Tells whether it did; it can't while lines are not in memory.
+        """
+        waiter.over = True
+        if _awaits_lines(slot):
+            return False
         life = slot.life if slot.life is not None and slot.life.born else None
         run = life.ready.first() if life is not None else None
         if life is not None and run is not None and waiter.request.partial:
-            self._hand_out(now, slot, life, run, waiter)
-        else:
-            self._hub.answer(waiter.ticket, Nothing(life.id if life is not None else None))
+            return self._hand_out(now, slot, life, run, waiter)
+        self._hub.answer(waiter.ticket, Nothing(life.id if life is not None else None))
+        return True
 
     def cancel(self, slot: Slot, ticket: Ticket) -> None:
         """Forgets a pull that waits."""
@@ -231,6 +289,12 @@ class Readers:
             self._dequeue(slot, waiter)
             self._hub.answer(waiter.ticket, Nothing(life.id if life is not None else None))
 
+    def fail(self, slot: Slot, error: BatchqError) -> None:
+        """Answers all waiting pulls with an error."""
+        for waiter in list(slot.waiters.values()):
+            self._dequeue(slot, waiter)
+            self._hub.answer(waiter.ticket, error)
+
     def ended(self, slot: Slot, life: Life) -> None:
         """Takes back what is out of a life that was deleted, and ends pulls that pinned it."""
         for hold in life.leases.values():
@@ -240,6 +304,9 @@ class Readers:
             if waiter.request.queue_id == life.id:
                 self._dequeue(slot, waiter)
                 self._hub.answer(waiter.ticket, self._over(waiter.request, life.id, None))
+            elif waiter.over:
+                self._dequeue(slot, waiter)
+                self._hub.answer(waiter.ticket, Nothing(None))
 
     # Lines that are out
 
@@ -249,7 +316,7 @@ class Readers:
 
     def give_back(self, now: float, held: Held) -> None:
         """Puts lines back whose reader left before they were on their way."""
-        held.hold.deliveries -= 1
+        held.hold.times -= 1
         self._put_back(now, held.hold)
 
     def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
@@ -326,6 +393,18 @@ class Readers:
         life.refused = False
         self._hub.answer(change.ticket, change.error or life.id)
 
+    def unconsume(self, now: float, change: Consume) -> None:
+        """Takes back that lines are done with: leases hold on, the others are ready again."""
+        for hold in change.holds:
+            if hold.id is None:
+                hold.times -= 1
+                self._put_back(now, hold)
+                continue
+            hold.life.leases[hold.id] = hold
+            hold.life.leased_lines += hold.span.lines
+            ends = hold.timer.when if hold.timer is not None else now
+            self._arm(now, hold, max(0.0, ends - now))
+
     def _run_out(self, now: float, hold: LeaseState) -> None:
         """Ends a lease whose lines are not done with."""
         self._unlease(hold)
@@ -340,10 +419,15 @@ class Readers:
     def _put_back(self, now: float, hold: LeaseState) -> None:
         life = hold.life
         life.out_lines -= hold.span.lines
-        life.ready.put(hold.span, hold.deliveries)
+        for run in hold.runs:
+            life.ready.put(run.span, run.deliveries + hold.times)
         slot = self._hub.slots.get(life.name)
         if slot is not None and slot.life is life:
             self.settle(now, slot)
+
+
+def _awaits_lines(slot: Slot) -> bool:
+    return slot.life is not None and slot.life.awaited
 
 
 def _pulled(hold: LeaseState, data: bytes, lease: Lease | None) -> Pulled:

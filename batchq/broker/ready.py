@@ -13,9 +13,11 @@ from batchq.broker.log import Point, Span
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
+    """Consecutive lines, and how often each of them was handed out."""
+
     span: Span
-    deliveries: int  # how often these lines were handed out
+    deliveries: int
 
 
 class Ready:
@@ -29,7 +31,7 @@ class Ready:
     __slots__ = ("_runs", "bytes", "lines")
 
     def __init__(self) -> None:
-        self._runs: list[_Run] = []
+        self._runs: list[Run] = []
         self.lines = 0
         self.bytes = 0
 
@@ -63,29 +65,28 @@ class Ready:
         if at and runs[at - 1].span.end == start and runs[at - 1].deliveries == deliveries:
             at -= 1
             start = runs.pop(at).span.start
-        runs.insert(at, _Run(Span(start, end), deliveries))
+        runs.insert(at, Run(Span(start, end), deliveries))
 
-    def take(self, end: Point) -> tuple[Span, int]:
-        """Takes the lines from the lowest ready one up to a point in the first run.
+    def take(self, end: Point) -> tuple[Run, ...]:
+        """Takes the lines from the lowest ready one up to a point that follows without a gap.
 
         Returns:
-            The lines, and how often the most often handed out of them was.
+            The lines, apart by how often they were handed out.
         """
         runs = self._runs
-        start = runs[0].span.start
-        deliveries = 0
+        taken = []
         while runs and runs[0].span.start < end:
             run = runs[0]
-            deliveries = max(deliveries, run.deliveries)
             if run.span.end <= end:
                 del runs[0]
             else:
-                runs[0] = _Run(Span(end, run.span.end), run.deliveries)
-        taken = Span(start, end)
-        self.lines -= taken.lines
-        self.bytes -= taken.bytes
-        return taken, deliveries
+                runs[0] = Run(Span(end, run.span.end), run.deliveries)
+                run = Run(Span(run.span.start, end), run.deliveries)
+            taken.append(run)
+            self.lines -= run.span.lines
+            self.bytes -= run.span.bytes
+        return tuple(taken)
 
 
-def _start(run: _Run) -> Point:
+def _start(run: Run) -> Point:
     return run.span.start

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchq.broker.log import ORIGIN, Log, Point, Span
-from batchq.broker.ready import Ready
+from batchq.broker.ready import Ready, Run
 from batchq.broker.timers import Timer
 from batchq.model import (
     CloseRequest,
@@ -69,16 +69,26 @@ class LeaseState:
     Attributes:
         id: the lease's id; None while lines without a lease are on their way out.
         life: where they belong.
-        span: which lines.
-        deliveries: how often the most often handed out of them was, this time included.
+        runs: which lines, consecutive ones, and how often they had been handed out before.
+        times: how often they were handed out on this lease.
         timer: when they go back, or None for lines without a lease.
     """
 
     id: str | None
     life: Life
-    span: Span
-    deliveries: int
+    runs: tuple[Run, ...]
+    times: int = 1
     timer: Timer | None = None
+
+    @property
+    def span(self) -> Span:
+        """Which lines."""
+        return Span(self.runs[0].span.start, self.runs[-1].span.end)
+
+    @property
+    def deliveries(self) -> int:
+        """How often the most often handed out of them was, this lease included."""
+        return max(run.deliveries for run in self.runs) + self.times
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +132,8 @@ class Life:
         closing: how it was closed, decided.
         closed: the same, committed.
         expiry: when a drained life is forgotten.
+        loading: lines are being brought to memory.
+        awaited: the first waiter, and so all behind it, waits for lines that are loading.
     """
 
     id: str
@@ -140,6 +152,8 @@ class Life:
     closing: Closing | None = None
     closed: Closing | None = None
     expiry: Timer | None = None
+    loading: bool = False
+    awaited: bool = False
 
     @property
     def drained(self) -> bool:
@@ -186,11 +200,19 @@ class Record:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A pull that waits."""
+    """A pull that waits.
+
+    Attributes:
+        ticket: who asked.
+        request: for what.
+        timer: when its wait is over.
+        over: its wait is over; it stays in its place until lines are in memory.
+    """
 
     ticket: Ticket
     request: PullRequest
     timer: Timer | None = None
+    over: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -202,17 +224,24 @@ class Parked:
         tickets: who asked for it; the first gets the answer, the others sent it again.
         deadline: when waiting for room ends.
         timer: when waiting for the gap to fill, or for room, ends.
+        rivals: what bears the same number and is something else: a push beside a close.
     """
 
     request: PushRequest | CloseRequest
     tickets: list[Ticket]
     deadline: float
     timer: Timer | None = None
+    rivals: list[Parked] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Payload bytes held."""
         return len(self.request.batch.data) if isinstance(self.request, PushRequest) else 0
+
+    @property
+    def everyone(self) -> list[Ticket]:
+        """All who wait, rivals included."""
+        return self.tickets + [ticket for rival in self.rivals for ticket in rival.tickets]
 
 
 ParkKey = tuple[str, int, int]
@@ -229,9 +258,11 @@ class Slot:
         waiters: waiting pulls, in the order they came.
         min_lines, min_bytes: no waiter is content with fewer ready lines and fewer bytes.
         by_lease: waiters that chose a lease id, by that id.
+        over: how many waiters' wait is over.
         parked: numbered batches ahead of their turn.
         for_room: pushes that wait for room, in the order they came.
-        parked_bytes: payload bytes of both.
+        parked_bytes: payload bytes that are parked.
+        room_bytes: payload bytes that wait for room.
     """
 
     name: str
@@ -240,9 +271,11 @@ class Slot:
     min_lines: int = 0
     min_bytes: int = 0
     by_lease: dict[str, list[Waiter]] = field(default_factory=dict)
+    over: int = 0
     parked: dict[ParkKey, Parked] = field(default_factory=dict)
     for_room: dict[Ticket, Parked] = field(default_factory=dict)
     parked_bytes: int = 0
+    room_bytes: int = 0
 
     @property
     def idle(self) -> bool:

@@ -60,6 +60,8 @@ class Writers:
             numbering = call.request.numbering
             if numbering is None:
                 return
+            for rival in call.rivals:
+                self._attempt(now, slot, rival, first=False)
             key = (numbering.producer, numbering.epoch, numbering.seq + 1)
             if key not in slot.parked:
                 return
@@ -189,7 +191,7 @@ class Writers:
         if life is not None:
             life.refused = True
             self._on_full(slot, now)
-        if call.deadline <= now or not self._may_hold(slot, size):
+        if call.deadline <= now or not self._may_hold(len(slot.for_room), slot.room_bytes, size):
             raise QueueFull(
                 f"queue {slot.name!r} holds {stored} of at most {limit} bytes; pull from it, "
                 "or push with ?wait=SECONDS to wait for room",
@@ -197,7 +199,8 @@ class Writers:
             )
         call.timer = self._hub.timers.at(call.deadline, lambda at: self._no_room(at, slot, call))
         slot.for_room[call.tickets[0]] = call
-        self._hold(slot, size)
+        slot.room_bytes += size
+        self._hub.held_bytes += size
         return False
 
     def _no_room(self, now: float, slot: Slot, call: Parked) -> None:
@@ -212,7 +215,8 @@ class Writers:
             if waiting is call:
                 del slot.for_room[ticket]
                 break
-        self._hold(slot, -call.size)
+        slot.room_bytes -= call.size
+        self._hub.held_bytes -= call.size
         self._hub.timers.cancel(call.timer)
 
     # Batches ahead of their turn
@@ -226,34 +230,39 @@ class Writers:
         key = (numbering.producer, numbering.epoch, numbering.seq)
         twin = slot.parked.get(key)
         if twin is not None:
-            twin.tickets.extend(call.tickets)
+            self._join(twin, call)
             return
-        if not self._may_hold(slot, call.size):
+        if not self._may_hold(len(slot.parked), slot.parked_bytes, call.size):
             raise self._gap(slot, numbering)
         call.timer = self._hub.timers.at(
             now + self._hub.limits.park_seconds, lambda _at: self._gap_stayed(slot, key)
         )
         slot.parked[key] = call
-        self._hold(slot, call.size)
+        slot.parked_bytes += call.size
+        self._hub.held_bytes += call.size
 
-    def _may_hold(self, slot: Slot, size: int) -> bool:
-        """Tells whether another batch of this size may wait."""
+    def _join(self, twin: Parked, call: Parked) -> None:
+        """Lets a call wait with another one of the same number."""
+        for other in (twin, *twin.rivals):
+            if type(other.request) is type(call.request):
+                other.tickets.extend(call.tickets)
+                return
+        twin.rivals.append(call)
+
+    def _may_hold(self, calls: int, held: int, size: int) -> bool:
+        """Tells whether another batch of this size may wait beside those that do."""
         limits, hub = self._hub.limits, self._hub
         return (
-            len(slot.parked) + len(slot.for_room) < limits.parked_batches
-            and slot.parked_bytes + size <= limits.parked_bytes
-            and hub.parked_bytes + size <= limits.parked_total_bytes
+            calls < limits.parked_batches
+            and held + size <= limits.parked_bytes
+            and hub.held_bytes + size <= limits.parked_total_bytes
         )
-
-    def _hold(self, slot: Slot, size: int) -> None:
-        slot.parked_bytes += size
-        self._hub.parked_bytes += size
 
     def _gap_stayed(self, slot: Slot, key: ParkKey) -> None:
         call = self._pop_parked(slot, key)
         numbering = call.request.numbering
         if numbering is not None:
-            self._hub.answer_all(call.tickets, self._gap(slot, numbering))
+            self._hub.answer_all(call.everyone, self._gap(slot, numbering))
         self._hub.tidy(slot)
 
     def _gap(self, slot: Slot, numbering: Numbering) -> SequenceGap:
@@ -268,7 +277,8 @@ class Writers:
 
     def _pop_parked(self, slot: Slot, key: ParkKey) -> Parked:
         call = slot.parked.pop(key)
-        self._hold(slot, -call.size)
+        slot.parked_bytes -= call.size
+        self._hub.held_bytes -= call.size
         self._hub.timers.cancel(call.timer)
         return call
 
@@ -377,7 +387,7 @@ class Writers:
         stale = [k for k in slot.parked if k[0] == numbering.producer and k[1] < numbering.epoch]
         for key in stale:
             call = self._pop_parked(slot, key)
-            self._hub.answer_all(call.tickets, _stale(life, numbering, state.epoch))
+            self._hub.answer_all(call.everyone, _stale(life, numbering, state.epoch))
 
     def make_room(self, now: float, slot: Slot) -> None:
         """Goes on with pushes that wait for room, in the order they came, while they fit."""
@@ -393,9 +403,11 @@ class Writers:
     def cancel(self, slot: Slot, ticket: Ticket) -> None:
         """Forgets a call that waits here; a batch stays parked while another call wants it."""
         for key, call in slot.parked.items():
-            if ticket in call.tickets:
-                call.tickets.remove(ticket)
-                if not call.tickets:
+            if ticket in call.everyone:
+                for part in (call, *call.rivals):
+                    if ticket in part.tickets:
+                        part.tickets.remove(ticket)
+                if not call.everyone:
                     self._pop_parked(slot, key)
                 return
         for call in slot.for_room.values():
@@ -409,12 +421,26 @@ class Writers:
         """Answers all that wait: the server is about to end."""
         self._end_waits(slot, ShuttingDown("the server is shutting down; try again"))
 
+    def fail(self, slot: Slot, error: BatchqError) -> None:
+        """Answers all that wait with an error."""
+        self._end_waits(slot, error)
+
     def _end_waits(self, slot: Slot, error: BatchqError) -> None:
         for key in list(slot.parked):
-            self._hub.answer_all(self._pop_parked(slot, key).tickets, error)
+            self._hub.answer_all(self._pop_parked(slot, key).everyone, error)
         for call in list(slot.for_room.values()):
             self._forget_for_room(slot, call)
+            if not self._answer_known(slot, call):
+                self._hub.answer_all(call.tickets, error)
+
+    def _answer_known(self, slot: Slot, call: Parked) -> bool:
+        """Answers a call that was stored meanwhile by its twin; tells whether it was."""
+        numbering = call.request.numbering
+        try:
+            return numbering is not None and self._known(call, slot.life, numbering)
+        except BatchqError as error:
             self._hub.answer_all(call.tickets, error)
+            return True
 
 
 def _expected(life: Life | None, numbering: Numbering) -> int:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from batchq.broker import Broker, Change, Held, Outcome, Ticket
-from batchq.errors import BatchqError, LeaseLost, StoreUnavailable
+from batchq.errors import BatchqError, LeaseLost, QueueReplaced, StoreUnavailable
 from batchq.model import (
     CloseRequest,
     End,
@@ -54,6 +54,7 @@ class LocalStore(ABC):
         limits: how much may be held.
         clock: seconds, for deadlines; the event loop's clock unless given.
         new_id: makes random ids; 128 random bits unless given.
+        memory: payload bytes that may stay in memory, where they are kept elsewhere too.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class LocalStore(ABC):
         *,
         clock: Callable[[], float] | None = None,
         new_id: Callable[[], str] | None = None,
+        memory: int | None = None,
     ) -> None:
-        self._broker = Broker(limits or Limits(), new_id or _random_id)
+        self._broker = Broker(limits or Limits(), new_id or _random_id, memory)
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
 
@@ -115,6 +117,9 @@ class LocalStore(ABC):
             await self.ack(request.queue, request.ack, request.queue_id)
         except LeaseLost as error:
             return error.lost
+        except QueueReplaced:
+            # What the pull itself is told of that life says more.
+            return request.ack
         return ()
 
     async def ack(self, queue: str, leases: Sequence[str], queue_id: str | None) -> str:

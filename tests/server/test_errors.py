@@ -11,7 +11,7 @@ from support.servers import LocalServer, serving
 
 from batchq import errors
 from batchq.app.problems import STATUS, problem, status_of
-from batchq.model import Limits, PullAnswer, PullRequest, Pushed, PushRequest
+from batchq.model import Limits, PullAnswer, PullRequest, Pushed, PushRequest, QueueStats
 from batchq.stores.memory import MemoryStore
 
 TABLE = [
@@ -60,7 +60,7 @@ class FailingStore(MemoryStore):
     async def pull(self, request: PullRequest) -> PullAnswer:  # noqa: ARG002
         raise self.error
 
-    async def queues(self) -> list[object]:  # type: ignore[override]
+    async def queues(self) -> list[QueueStats]:
         raise self.error
 
 

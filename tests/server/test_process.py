@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from support.clients import client_of
+from support.curl import VERSIONS, curl
+from support.problems import problem_in
 from support.servers import ANNOUNCED, ServerProcess
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -43,23 +44,21 @@ async def test_it_tells_where_it_listens_and_what_it_promises(make_server: Make)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("second", [False, True], ids=["http1", "http2"])
+@pytest.mark.parametrize("version", sorted(VERSIONS))
 async def test_a_signal_answers_what_waits_and_ends_it(
-    make_server: Make, number: signal.Signals, second: bool
+    make_server: Make, number: signal.Signals, version: str
 ) -> None:
     server = make_server()
-    async with (
-        httpx.AsyncClient(base_url=server.url, http1=not second, http2=second, timeout=60) as http,
-        client_of(server.url) as aside,
-    ):
-        await aside.post("/push/q", content=b"")
-        waiting = [asyncio.create_task(http.post("/pull/q?wait=60")) for _ in range(5)]
+    async with client_of(server.url) as http:
+        await http.post("/push/q", content=b"")
+        pull = (*VERSIONS[version], f"{server.url}/pull/q?wait=60")
+        waiting = [asyncio.create_task(curl(*pull)) for _ in range(5)]
         # There is no event to wait for in another process.
-        while (await aside.get("/queues/q")).json()["waiting_pulls"] < len(waiting):  # noqa: ASYNC110
+        while (await http.get("/queues/q")).json()["waiting_pulls"] < len(waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         server.send(number)
         for answer in await asyncio.gather(*waiting):
-            assert answer.status_code == 204
+            assert answer.status == 204
         assert await asyncio.to_thread(server.wait) == 0
     assert server.stderr == ""
 
@@ -196,3 +195,28 @@ def test_help_tells_defaults_units_and_variables() -> None:
         assert f"[env var: BATCHQ_{flag}; default: {default}" in text
     assert "BATCHQ_CERTFILE" in text
     assert "BATCHQ_KEYFILE" in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        (b"nonsense\r\n\r\n", 400, "bad-request"),
+        (b"POST /push/q HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400, "bad-request"),
+        (b"GET /pull/q HTTP/1.1\r\n\r\n", 400, "bad-request"),
+        (b"GET /pull/\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad-request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n", 431, "header-too-large"),
+    ],
+    ids=["no request", "length", "no host", "path", "header"],
+)
+async def test_bytes_that_are_no_request_get_a_problem_too(
+    server: ServerProcess, request_: bytes, status: int, code: str
+) -> None:
+    host, port = server.url.rpartition("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    assert "content-type: application/problem+json" in head
+    problem_in(await reader.readline(), "application/problem+json", status, status, code)
+    writer.close()
+    await writer.wait_closed()

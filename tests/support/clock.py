@@ -12,7 +12,9 @@ import heapq
 import selectors
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple
+
+_Ts = TypeVarTuple("_Ts")
 
 STUCK_SECONDS: Final = 20.0
 """Real seconds for which a loop may wait for the outside before the test is called stuck."""
@@ -53,8 +55,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, and remembers the moment for ``advance``."""

@@ -1,0 +1,128 @@
+"""JSON → Markdown: every figure of the pages comes from a run's file, none is typed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots
+from benchmarks.figures import Run, Series, Target, number, spread
+
+MARKS = {"goal": "**goal**", "gate": "gate", "below": "below", "not measured": "not measured"}
+SHOWN = ("load", "batch_bytes", "lines_per_call", "in_flight", "connections", "store", "fsync")
+
+PREFACE = """Written by `python -m benchmarks report` from a run's JSON; not to be edited by hand.
+Contenders ran in turn within the run (A B A B…). A figure is the median of its
+rounds with the smallest and the largest; a ratio is formed round by round first."""
+
+
+def write(run: Run, directory: Path) -> list[Path]:
+    """Write `README.md` and one SVG a plot; return what was written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = plots.write(run, directory)
+    page = directory / "README.md"
+    page.write_text(markdown(run, [path.name for path in written]))
+    return [page, *written]
+
+
+def markdown(run: Run, images: list[str]) -> str:
+    """Render the page."""
+    parts = [
+        "# Benchmarks",
+        PREFACE,
+        _machine(run),
+        "## To reach",
+        _targets(run.targets),
+    ]
+    for load in dict.fromkeys(series.conditions.get("load", "-") for series in run.series):
+        chosen = [series for series in run.series if series.conditions.get("load", "-") == load]
+        parts += [f"## Side by side, load `{load}`", _series(chosen)]
+    if images:
+        parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in images)]
+    unmeasured = [f"- {plot.title}: {_cell(plot.why_not)}" for plot in run.growth if plot.why_not]
+    missing = unmeasured + [f"- {_cell(text)}" for text in run.missing]
+    if missing:
+        parts += ["## Not found or failed", "\n".join(missing)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(run: Run) -> str:
+    machine = run.machine
+    versions = machine.get("packages", {})
+    place = [machine.get(key) for key in ("cpu", "cores", "memory_gib", "kernel")]
+    lines = [
+        f"- run: {run.mode}, {run.started}, {run.seconds:.0f} s",
+        "- machine: {}, {} cores, {} GiB, {}; server on one core, load on another".format(*place),
+        f"- Python {machine.get('python')}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "- " + "; ".join(str(text) for text in machine.get("programs", {}).values()),
+    ]
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Keep a text on one line and out of the table's way."""
+    return " ".join(text.replace("|", "\\|").split())[:300]
+
+
+def _bound(target: Target, value: float) -> str:
+    unit = " x" if target.unit == "x" else f" {target.unit}"
+    return f"{'at most ' if target.at_most else ''}{value:g}{unit}"
+
+
+def _targets(targets: list[Target]) -> str:
+    rows = []
+    for target in targets:
+        measured = f"{spread(target.samples)} {target.unit}" if target.samples else "-"
+        rows.append(
+            [
+                target.row,
+                target.against or "-",
+                measured,
+                _bound(target, target.gate),
+                _bound(target, target.goal),
+                MARKS[target.verdict()] + ("" if target.steady() else ", not in every round"),
+                target.absolute or target.why_not,
+            ]
+        )
+    head = ["figure", "against", "measured", "gate", "goal", "reached", "absolute"]
+    return _table(head, rows)
+
+
+def _conditions(conditions: dict[str, Any]) -> str:
+    shown = [(key, conditions[key]) for key in SHOWN if conditions.get(key, "-") != "-"]
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown)
+
+
+def _series(chosen: list[Series]) -> str:
+    rows = [
+        [
+            series.contender,
+            series.figure,
+            f"{spread(series.samples)} {series.unit}",
+            series.client,
+            _conditions(series.conditions),
+            series.settings,
+        ]
+        for series in chosen
+    ]
+    return _table(["contender", "figure", "measured", "client", "conditions", "settings"], rows)
+
+
+def targets_text(run: Run) -> str:
+    """Render the rows to reach as plain text for a terminal."""
+    lines = []
+    for target in run.targets:
+        measured = f"{spread(target.samples)} {target.unit}" if target.samples else target.why_not
+        against = f" / {target.against}" if target.against else ""
+        lines.append(
+            f"{target.verdict():12} {target.row}{against}: {measured[:200]} "
+            f"[gate {number(target.gate)}, goal {number(target.goal)}] {target.absolute}"
+        )
+    return "\n".join(lines) + "\n"

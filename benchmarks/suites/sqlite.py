@@ -1,0 +1,81 @@
+"""The rows of the SQLite store, measured when a run is told `--store sqlite`.
+
+Each round takes push and pull of the memory store, of the SQLite store, and the append
+of the same batches, in turn; the pull from the file follows a restart of the server.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from benchmarks.compare import Contender, enter
+from benchmarks.context import Context, Failure
+from benchmarks.figures import Target, spread
+from benchmarks.peers.ceilings import Append
+from benchmarks.peers.http import HttpPeer
+from benchmarks.stats import paired_ratios
+
+ROWS = {
+    "push": ("push, SQLite, fsync always", "the lower of push-memory and append", 0.5, 0.8),
+    "memory": ("pull, SQLite, lines still in memory", "pull-memory", 0.8, 0.95),
+    "file": ("pull, SQLite, lines from the file", "pull-memory", 0.4, 0.7),
+}
+
+
+def run(context: Context) -> None:
+    """Measure the three rows, or say why not."""
+    rows = {
+        key: Target(row, "x", against, gate, goal)
+        for key, (row, against, gate, goal) in ROWS.items()
+    }
+    context.run.targets += rows.values()
+    why_not = context.unable()
+    if context.store != "sqlite":
+        why_not = "asked for with --store sqlite"
+    if not why_not:
+        try:
+            _measure(context, rows)
+        except Failure as error:
+            why_not = str(error)
+    for target in rows.values():
+        target.why_not = "" if target.samples else why_not
+
+
+def _measure(context: Context, rows: dict[str, Target]) -> None:
+    store = f"sqlite:{context.directory / 'bench.db'}"
+    rates: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        memory = enter(stack, context.subject(str(context.directory / "sqlite-memory")))
+        append = enter(stack, Append.at(context.directory / "sqlite-append"))
+        disk = enter(
+            stack,
+            context.subject(str(context.directory / "sqlite"), store=store, fsync="always"),
+        )
+        for contender in (memory, append, disk):
+            contender.calibrate(context.seconds)
+        for _ in range(context.rounds):
+            for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
+                contender.round()
+                for figure, samples in contender.rates.items():
+                    if samples:
+                        rates.setdefault(f"{name} {figure}", []).append(samples[-1])
+            rates.setdefault("file pull", []).append(_pull_from_file(disk))
+    context.run.series += [*memory.series(), *append.series(), *disk.series()]
+    lower = [min(pair) for pair in zip(rates["memory push"], rates["append push"], strict=True)]
+    for key, ours, theirs in (
+        ("push", rates["disk push"], lower),
+        ("memory", rates["disk pull"], rates["memory pull"]),
+        ("file", rates["file pull"], rates["memory pull"]),
+    ):
+        rows[key].samples = paired_ratios(ours, theirs)
+        rows[key].absolute = f"{spread(ours)} against {spread(theirs)} lines/s"
+
+
+def _pull_from_file(disk: Contender) -> float:
+    """Push, restart the server so that nothing is left in its memory, and pull."""
+    disk.move("push", lines=disk.lines)
+    disk.peer.stop()
+    port = disk.peer.start()
+    if isinstance(disk.peer, HttpPeer):
+        disk.driver.call("reconnect", port=port)
+    return disk.move("pull")[0]
