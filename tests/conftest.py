@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 from support.servers import ServerProcess
+
+_SKIPPED: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _SKIPPED.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where ``BATCHQ_TESTS_NO_SKIP`` is set, a test that did not run is a failure."""
+    if _SKIPPED and os.environ.get("BATCHQ_TESTS_NO_SKIP"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"skipped, which counts as failed here: {', '.join(_SKIPPED)}")
 
 
 @pytest.fixture(scope="session")

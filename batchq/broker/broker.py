@@ -139,6 +139,11 @@ class Broker:
             case Forget():
                 self._forgotten(change)
 
+    @property
+    def pending(self) -> bool:
+        """Something is decided and not yet committed."""
+        return bool(self._hub.outstanding)
+
     def abort(self, now: float, error: BatchqError, *, everything: bool) -> list[Change]:
         """Takes back what was decided and can't be made durable; its calls get the error.
 

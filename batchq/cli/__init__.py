@@ -16,7 +16,9 @@ _COMMANDS: Final = {
     "copy": "batchq.cli.copy:copy",
     "write": "batchq.cli.copy:write",
     "read": "batchq.cli.copy:read",
+    "store": "batchq.cli.store:store",
     "generate": "batchq.cli.generate:generate",
+    "bench": "batchq.cli.bench:bench",
 }
 
 

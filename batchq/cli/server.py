@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import click
+from platformdirs import user_data_path
 
 from batchq.app import Settings
+from batchq.cli.allocator import keep_freed_memory
 from batchq.model import GIB, KIB, MIB, Limits
 from batchq.server import Listen, ServerSettings, StartError, run
 from batchq.stores.base import Store
@@ -43,17 +45,43 @@ def _seconds(text: str) -> float:
 _METAVARS: Final[dict[Any, str]] = {_size: "SIZE", _seconds: "SECONDS", int: "NUMBER"}
 
 
-def _memory(rest: str, limits: Limits) -> Store:
+def _memory(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:  # noqa: ARG001
     if rest:
         raise click.BadParameter("memory: takes nothing behind the colon", param_hint="--store")
     return MemoryStore(limits)
 
 
-_STORES: Final[dict[str, Callable[[str, Limits], Store]]] = {"memory": _memory}
+def _sqlite(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
+    # Imported here: who keeps queues in memory needs no SQLite.
+    from batchq.stores.sqlite import Options, SqliteStore  # noqa: PLC0415
+
+    if not rest:
+        raise click.BadParameter(
+            "sqlite: needs a path, such as sqlite:/var/lib/batchq/queues.sqlite",
+            param_hint="--store",
+        )
+    options = Options(
+        fsync=flags["fsync"],
+        sync_seconds=flags["fsync_interval"],
+        min_free=flags["min_free"],
+        memory=flags["store_memory"],
+    )
+    return SqliteStore(rest, limits, options)
+
+
+_STORES: Final[dict[str, Callable[[str, Limits, Mapping[str, Any]], Store]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
 """By the scheme of ``--store``: makes a store of what follows the colon."""
 
 
-def _open_store(url: str, limits: Limits) -> Store:
+def _default_store() -> str:
+    """A file in the platform's directory for a user's data."""
+    return f"sqlite:{user_data_path('batchq', appauthor=False) / 'queues.sqlite'}"
+
+
+def _open_store(url: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
     scheme, colon, rest = url.partition(":")
     make = _STORES.get(scheme)
     if not colon or make is None:
@@ -61,17 +89,19 @@ def _open_store(url: str, limits: Limits) -> Store:
         raise click.BadParameter(
             f"there is no store {url!r}: choose of {known}", param_hint="--store"
         )
-    return make(rest, limits)
+    return make(rest, limits, flags)
 
 
-def _flag(name: str, kind: Any, default: Any, text: str) -> Callable[[_F], _F]:
-    """A flag with its variable ``BATCHQ_…`` in the environment."""
+def _flag(
+    name: str, kind: Any, default: Any, text: str, shown: str | None = None
+) -> Callable[[_F], _F]:
+    """A flag with its ``BATCHQ_…`` in the environment; ``shown`` tells its default in words."""
     return click.option(
         f"--{name}",
         type=kind,
         metavar=_METAVARS.get(kind),
         default=default,
-        show_default=default is not None,
+        show_default=shown or default is not None,
         envvar="BATCHQ_" + name.upper().replace("-", "_"),
         show_envvar=True,
         help=text,
@@ -81,7 +111,22 @@ def _flag(name: str, kind: Any, default: Any, text: str) -> Callable[[_F], _F]:
 @click.command()
 @_flag("host", str, "127.0.0.1", "Address or name to listen on.")
 @_flag("port", click.IntRange(0, 65535), 8080, "TCP port to listen on; 0 takes a free one.")
-@_flag("store", str, "memory:", "Where queues are kept: memory: (gone with the process).")
+@_flag(
+    "store",
+    str,
+    None,
+    "Where queues are kept: sqlite:PATH, or memory: (gone with the process).",
+    shown="sqlite: a file in your data directory",
+)
+@_flag(
+    "fsync",
+    click.Choice(["always", "interval"]),
+    "always",
+    "When sqlite: is on the disk: before a push is answered, or every --fsync-interval.",
+)
+@_flag("fsync-interval", _seconds, "1", "Seconds between syncs for --fsync interval.")
+@_flag("min-free", _size, "64MiB", "Bytes of the disk that pushes to sqlite: leave free.")
+@_flag("store-memory", _size, "128MiB", "Payload bytes that sqlite: keeps in memory for pulls.")
 @_flag("long-polling-timeout", _seconds, "5", "Seconds that a pull waits when it does not say.")
 @_flag("max-wait", _seconds, "60", "Longest wait of a pull or push, in seconds.")
 @_flag("max-body", _size, "64MiB", "Largest body of a request or answer, in bytes.")
@@ -119,11 +164,12 @@ def server(**flags: Any) -> None:
         producers=flags["max_producers"],
         keep_closed=flags["keep_closed"],
     )
-    store = _open_store(flags["store"], limits)
+    url = flags["store"] or _default_store()
+    store = _open_store(url, limits, flags)
 
-    def announce(url: str) -> None:
-        click.echo(f"batchq listening on {url}")
-        click.echo(f"store: {flags['store']} ({store.promise.text})")
+    def announce(address: str) -> None:
+        click.echo(f"batchq listening on {address}")
+        click.echo(f"store: {url} ({store.promise.text})")
 
     settings = ServerSettings(
         Listen(flags["host"], flags["port"], flags["certfile"], flags["keyfile"]),
@@ -133,6 +179,7 @@ def server(**flags: Any) -> None:
             max_body=flags["max_body"],
         ),
     )
+    keep_freed_memory()
     try:
         run(store, settings, announce)
     except StartError as error:

@@ -7,6 +7,7 @@ derives from this says how to commit, and opens and closes what it keeps lines i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -105,6 +106,8 @@ class LocalStore(ABC):
         if isinstance(outcome, Held):
             finished = _Call()
             self._broker.finish(finished, outcome)
+            self._flush()
+            await self._insist(finished)
             _expect(await self._outcome(finished, request.queue), str)
             outcome = outcome.pulled
         if not isinstance(outcome, Pulled | Nothing | End):
@@ -185,6 +188,17 @@ class LocalStore(ABC):
         if isinstance(call.outcome, BatchqError):
             raise call.outcome
         return call.outcome
+
+    async def _insist(self, call: _Call) -> None:
+        """Waits for an outcome that can't be taken back any more, in spite of a cancellation.
+
+        Lines that are being made gone are the caller's: a pull that was cancelled then
+        returns them after all.
+        """
+        while call.outcome is None:
+            call.future = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(asyncio.CancelledError):
+                await call.future
 
     def _forget(self, call: _Call, queue: str) -> None:
         now, outcome = self._now(), call.outcome

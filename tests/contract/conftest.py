@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final
 
 import pytest
@@ -15,10 +17,13 @@ from support.clock import VirtualTimeLoop
 
 from batchq.model import Limits
 from batchq.stores.base import Store
+from batchq.stores.local import LocalStore
 from batchq.stores.memory import MemoryStore
+from batchq.stores.sqlite import SqliteStore
 
 STORES: Final[dict[str, Callable[[Limits], Store]]] = {
     "memory": MemoryStore,
+    "sqlite": lambda limits: SqliteStore(Path(mkdtemp()) / "queues.db", limits),
 }
 
 LIMITS: Final = Limits(
@@ -33,17 +38,32 @@ LIMITS: Final = Limits(
 )
 
 
+class _Loop(VirtualTimeLoop):
+    """Not idle while the store's threads have something to commit."""
+
+    busy: Callable[[], bool] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return super().is_idle and not (self.busy is not None and self.busy())
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"virtual-time": VirtualTimeLoop}
+    return {"virtual-time": _Loop}
 
 
 @pytest.fixture(params=sorted(STORES))
 async def steps(request: pytest.FixtureRequest) -> AsyncIterator[Steps]:
     store = STORES[request.param](LIMITS)
     await store.start()
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, _Loop) and isinstance(store, LocalStore):
+        loop.busy = lambda: store._broker.pending
+    steps = Steps(store)
     try:
-        yield Steps(store)
+        yield steps
     finally:
+        await steps.finish()
         await store.stop()

@@ -35,6 +35,7 @@ class Steps:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def push(
         self,
@@ -75,9 +76,21 @@ class Steps:
     async def stats(self, queue: str = "q") -> QueueStats:
         return await self.store.stats(queue, None)
 
+    def begin(self, call: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Starts a call."""
+        task = asyncio.get_running_loop().create_task(call)
+        self._tasks.append(task)
+        return task
+
+    async def finish(self) -> None:
+        """Ends the calls that a failed test left behind, and hears their errors."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def waits(self, call: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Starts a call that must not be answered yet."""
-        task = asyncio.get_running_loop().create_task(call)
+        task = self.begin(call)
         await settle()
         assert not task.done(), task
         return task

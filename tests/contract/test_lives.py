@@ -107,6 +107,13 @@ async def test_a_known_duplicate_is_known_past_a_delete(steps: Steps) -> None:
     assert (await steps.stats()).lines == 1
 
 
+async def test_a_numbered_close_is_known_past_a_delete(steps: Steps) -> None:
+    await steps.push(b"", number(0))
+    end = await steps.close(numbering=number(1))
+    await steps.store.delete("q", None)
+    assert await steps.close(numbering=number(1), queue_id=end.queue_id) == end
+
+
 async def test_names_that_are_only_waited_for_cost_nothing_lasting(steps: Steps) -> None:
     for index in range(20):
         name = f"name-{index}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from contract.steps import Steps, number, still
+from support.clock import settle
 
 from batchq import errors
 from batchq.model import ProducerState
@@ -136,6 +137,16 @@ async def test_a_claim_needs_no_room(steps: Steps) -> None:
     waiting = await steps.waits(steps.push(b"y", number(1), wait=5))
     assert (await steps.push(b"", number(0, epoch=1))).producer == ProducerState(1, 0, 1, 100)
     await steps.passes(6)
+    with pytest.raises(errors.StaleEpoch):
+        await waiting
+
+
+async def test_a_new_epoch_fences_what_waits_for_room(steps: Steps) -> None:
+    await steps.push(b"x" * 99, number(0))
+    waiting = await steps.waits(steps.push(b"y", number(1), wait=50))
+    await steps.push(b"", number(0, epoch=1))
+    await settle()
+    assert waiting.done()
     with pytest.raises(errors.StaleEpoch):
         await waiting
 

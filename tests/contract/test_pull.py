@@ -7,7 +7,7 @@ from contract.steps import Steps, still
 from support.clock import settle
 
 from batchq import errors
-from batchq.model import Nothing, Pulled
+from batchq.model import Nothing, Numbering, Pulled
 
 
 async def test_a_pull_takes_what_there_is_in_order(steps: Steps) -> None:
@@ -115,7 +115,7 @@ async def test_a_full_queue_is_enough(steps: Steps) -> None:
 async def test_a_push_that_does_not_fit_shows_the_queue_full(steps: Steps, wait: float) -> None:
     await steps.push(b"x" * 70)
     pull = await steps.waits(steps.pull(min=9, wait=50, partial=False))
-    push = asyncio.ensure_future(steps.push(b"y" * 35, wait=wait))
+    push = steps.begin(steps.push(b"y" * 35, wait=wait))
     answer = await pull
     assert isinstance(answer, Pulled)
     assert answer.lines == 1
@@ -124,6 +124,16 @@ async def test_a_push_that_does_not_fit_shows_the_queue_full(steps: Steps, wait:
     else:
         with pytest.raises(errors.QueueFull):
             await push
+
+
+async def test_batches_that_fill_the_queue_together_are_taken_together(steps: Steps) -> None:
+    pull = await steps.waits(steps.pull(min=3, wait=50))
+    calls = [await steps.waits(steps.push(b"y" * 19, Numbering("p", 0, seq))) for seq in (1, 2)]
+    await steps.push(b"x" * 59, Numbering("p", 0, 0))
+    assert [(await call).offset for call in calls] == [1, 2]
+    answer = await pull
+    assert isinstance(answer, Pulled)
+    assert answer.lines == 3
 
 
 async def test_waiting_pulls_are_served_in_order_each_when_its_condition_holds(
@@ -162,7 +172,7 @@ async def test_a_cancelled_pull_takes_nothing(steps: Steps) -> None:
 async def test_a_pull_cancelled_as_it_is_answered_takes_nothing(steps: Steps) -> None:
     await steps.push(b"a")
     gone = await steps.waits(steps.pull(min=2, wait=50))
-    push = asyncio.ensure_future(steps.push(b"b"))
+    push = steps.begin(steps.push(b"b"))
     await push
     cancelled = gone.cancel()
     await asyncio.wait([gone])
@@ -173,7 +183,7 @@ async def test_a_pull_cancelled_as_it_is_answered_takes_nothing(steps: Steps) ->
 
 async def test_a_leased_pull_cancelled_as_it_is_answered_takes_nothing(steps: Steps) -> None:
     gone = await steps.waits(steps.pull(wait=50, lease=50, lease_id="mine"))
-    push = asyncio.ensure_future(steps.push(b"a"))
+    push = steps.begin(steps.push(b"a"))
     await push
     gone.cancel()
     await asyncio.wait([gone])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from contract.steps import Steps
+from support.clock import settle
 
 from batchq import errors
 from batchq.model import Pulled
@@ -81,6 +82,22 @@ async def test_pushes_that_wait_for_room_keep_their_order(steps: Steps) -> None:
     await steps.pull()
     assert [(await call).offset for call in calls] == [1, 2, 3]
     assert await steps.data() == b"1\n2\n3\n"
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_those_behind_a_push_that_gave_up_go_on(steps: Steps, leaves: bool) -> None:
+    await steps.push(b"x" * 89)
+    first = await steps.waits(steps.push(b"1" * 19, wait=5))
+    second = await steps.waits(steps.push(b"2" * 4, wait=50))
+    if leaves:
+        await steps.leave(first)
+    else:
+        await steps.passes(6)
+        with pytest.raises(errors.QueueFull):
+            await first
+    await settle()
+    assert second.done()
+    assert (await second).offset == 1
 
 
 async def test_a_cancelled_wait_for_room_leaves_its_place(steps: Steps) -> None:

@@ -15,7 +15,7 @@ settings.register_profile(
     "ci",
     derandomize=True,
     deadline=None,
-    max_examples=1000,
+    max_examples=500,
     stateful_step_count=40,
     suppress_health_check=_SLOW_IS_FINE,
 )

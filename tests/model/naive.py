@@ -169,7 +169,10 @@ class NaiveQueues(Writers, Readers):
                 life.gone_at = self.now + self.limits.keep_closed
 
     def _answer_one(self) -> bool:
-        for waiter in self.waiting:
+        """Reading: each batch is handed out as soon as it is stored, before the next is."""
+        pulls = [w for w in self.waiting if isinstance(w.request, PullRequest)]
+        pushes = [w for w in self.waiting if w not in pulls]
+        for waiter in [*pulls, *pushes]:
             answer = self._try(waiter)
             if answer is not None:
                 self._answer(waiter, answer)
@@ -182,8 +185,8 @@ class NaiveQueues(Writers, Readers):
         if isinstance(answer, Pushed | End):
             for twin in [w for w in self.waiting if w.place == waiter.place]:
                 again = self._try(twin)
-                assert again is not None
-                self._answer(twin, again)
+                if again is not None and twin in self.waiting:
+                    self._answer(twin, again)
 
     def _time_out(self, waiter: Waiter) -> None:
         request = waiter.request

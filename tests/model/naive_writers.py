@@ -107,7 +107,12 @@ class Writers(State):
         ]
 
     def _may_hold(self, waiter: Waiter) -> bool:
-        sizes = {w.place: w.size for w in self._pushes(waiter)}
+        """Reading: those that wait for room and those ahead of their turn are counted apart."""
+        sizes = {
+            w.place: w.size
+            for w in self._pushes(waiter)
+            if (w.room is None) == (waiter.room is None) and w.place != waiter.place
+        }
         return (
             len(sizes) < self.limits.parked_batches
             and sum(sizes.values()) + waiter.size <= self.limits.parked_bytes
@@ -118,8 +123,7 @@ class Writers(State):
     ) -> Answer | None:
         """Reading: pushes that wait for room are served first come, first served.
 
-        The wait for room counts from the batch's arrival. The next of a producer may
-        wait however much is parked.
+        The wait for room counts from the batch's arrival.
         """
         size = len(request.batch.data)
         if size > self.limits.queue_bytes:
@@ -140,7 +144,7 @@ class Writers(State):
             waiter.deadline = waiter.patience
             if life is not None:
                 life.refused = True
-            beyond = request.numbering is None and not self._may_hold(waiter)
+            beyond = not self._may_hold(waiter)
             if waiter.deadline <= self.now or beyond:
                 return errors.QueueFull("")
         return None

@@ -5,13 +5,28 @@ Names, lines, producers and times are few and small, so that states collide ofte
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from model.naive import Verb
 from model.pair import Pair
 
 from batchq.lines import batch_of
-from batchq.model import Batch, CloseRequest, Limits, Numbering, Pulled, PullRequest, PushRequest
+from batchq.model import (
+    MIB,
+    Batch,
+    CloseRequest,
+    Limits,
+    Numbering,
+    Pulled,
+    PullRequest,
+    PushRequest,
+)
+
+Totals = tuple[int | None, int | None]
+"""Lines and bytes, as a closer counted them."""
 
 QUEUES = ("a", "b")
 LIMITS = Limits(
@@ -24,6 +39,9 @@ LIMITS = Limits(
     keep_closed=16.0,
     lease_seconds=12.0,
 )
+
+SAME: dict[str, tuple[int, int | None, bool]] = {"one": (1, None, True), "two": (3, 0, False)}
+"""By lease id: min, how much max is above it, and partial."""
 
 queues = st.sampled_from(QUEUES)
 lines = st.sampled_from([b"", b"x", b"yz", b"\r", b"\xff", b"12345"])
@@ -40,14 +58,16 @@ picks = st.integers(0, 7)
 class QueueMachine(RuleBasedStateMachine):
     """Pushes, pulls, leases, closes and time, against the model."""
 
+    limits: ClassVar = LIMITS
+
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair(LIMITS)
+        self.pair = Pair(self.limits)
         self.lives: list[tuple[str, str]] = []
         """Queue and id of each life ever seen."""
         self.lease_ids: list[str] = []
-        self.contents: dict[tuple[str, Numbering], Batch | None] = {}
-        """What a producer sends under a number, the same each time; None is a close."""
+        self.contents: dict[tuple[str, Numbering], Batch | Totals] = {}
+        """What a producer sends under a number, the same each time; totals are of a close."""
 
     # --- choosing
 
@@ -106,7 +126,7 @@ class QueueMachine(RuleBasedStateMachine):
     ) -> None:
         number = self._number(queue, producer, epoch, seq)
         content = self.contents.setdefault((queue, number), batch)
-        if content is None:
+        if not isinstance(content, Batch):
             return
         self.pair.request(
             PushRequest(
@@ -128,7 +148,7 @@ class QueueMachine(RuleBasedStateMachine):
         numbers = [self._number(queue, producer, 0, seq) for seq in order]
         for number in numbers:
             content = self.contents.setdefault((queue, number), batch)
-            if content is None:
+            if not isinstance(content, Batch):
                 return
             self.pair.request(PushRequest(queue, content, numbering=number))
 
@@ -162,6 +182,10 @@ class QueueMachine(RuleBasedStateMachine):
         pick: int,
         utf8: bool,
     ) -> None:
+        if lease is None or utf8:
+            lease_id = None
+        if lease_id is not None:  # a retry asks for the same
+            low, more, partial = SAME[lease_id]
         answer = self.pair.request(
             PullRequest(
                 queue,
@@ -171,7 +195,7 @@ class QueueMachine(RuleBasedStateMachine):
                 wait=wait,
                 partial=partial,
                 lease=lease,
-                lease_id=lease_id if lease is not None and not utf8 else None,
+                lease_id=lease_id,
                 ack=self._leases(queue, acks),
                 queue_id=self._pin(queue, pin, pick),
                 utf8=utf8,
@@ -201,7 +225,7 @@ class QueueMachine(RuleBasedStateMachine):
             verb, queue, self._leases(queue, which), seconds, self._pin(queue, pin, pick)
         )
 
-    def _totals(self, queue: str, what: str) -> tuple[int | None, int | None]:
+    def _totals(self, queue: str, what: str) -> Totals:
         life = self.pair.model.lives.get(queue)
         lines_, bytes_ = (len(life.lines), life.total_bytes) if life else (0, 0)
         if what == "none":
@@ -251,9 +275,10 @@ class QueueMachine(RuleBasedStateMachine):
         closed = life.closed if life else None
         if again and closed is not None and closed.numbering is not None:
             number = closed.numbering
-        if self.contents.setdefault((queue, number), None) is not None:
+        content = self.contents.setdefault((queue, number), self._totals(queue, what))
+        if isinstance(content, Batch):
             return
-        count, size = self._totals(queue, what)
+        count, size = content
         self.pair.request(CloseRequest(queue, count, size, numbering=number, queue_id=pinned))
 
     @rule(queue=queues, pin=pins, pick=picks)
@@ -285,4 +310,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.pair.close()
 
 
+class RoomyMachine(QueueMachine):
+    """The same where no queue is ever full, so that steps reach further."""
+
+    limits: ClassVar = replace(LIMITS, queue_bytes=MIB)
+
+
 TestQueueMachine = QueueMachine.TestCase
+TestRoomyMachine = RoomyMachine.TestCase

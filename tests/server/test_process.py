@@ -182,7 +182,9 @@ def test_help_tells_defaults_units_and_variables() -> None:
     for flag, default in (
         ("HOST", "127.0.0.1"),
         ("PORT", "8080"),
-        ("STORE", "memory:"),
+        ("STORE", "(sqlite: a file in your data directory)"),
+        ("FSYNC", "always"),
+        ("MIN_FREE", "64MiB"),
         ("LONG_POLLING_TIMEOUT", "5"),
         ("MAX_WAIT", "60"),
         ("MAX_BODY", "64MiB"),

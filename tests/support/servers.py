@@ -29,6 +29,9 @@ ANNOUNCED = "batchq listening on "
 _START_SECONDS = 20.0
 _STOP_SECONDS = 20.0
 
+_DEFAULTS = {"PYTHONWARNINGS": "error", "BATCHQ_STORE": "memory:"}
+"""A test that wants another store says so by a flag, which goes before the environment."""
+
 
 class ServerProcess:
     """``python -m batchq server`` on a free port of the loopback.
@@ -45,7 +48,7 @@ class ServerProcess:
 
     def __init__(self, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self._command = [sys.executable, "-m", "batchq", "server", "--port", "0", *flags]
-        self._env = {**os.environ, "PYTHONWARNINGS": "error", **(env or {})}
+        self._env = {**os.environ, **_DEFAULTS, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
         self._listening = threading.Event()

@@ -170,7 +170,7 @@ class Client:
             _about(queue_id),
             params,
             timeout=_timeout(longest + _ANSWER_SECONDS),
-            extensions={ROLE: PULL} if longest > 0 else {},
+            extensions={ROLE: PULL},
         )
         return _read(response, answers.pulled)
 

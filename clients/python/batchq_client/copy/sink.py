@@ -72,9 +72,9 @@ class Sink(ABC):
     async def keep(self) -> None:
         """Makes what came so far safe, where that is possible, for a copy that did not end."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Closes it, as it is."""
-        self._thread.stop()
+        """Closes it, as it is, once a write that is under way is over."""
 
     async def _do(self, call: Callable[[], _T]) -> _T:
         return await self._told(self._thread.submit(call))
@@ -126,12 +126,10 @@ class FileSink(Sink):
 
     def close(self) -> None:
         """Closes the part file; one that holds nothing is removed."""
-        super().close()
         if not self._size and not self._done:
             with suppress(OSError):
                 self._part.unlink()
-        with suppress(OSError):
-            os.close(self._fd)
+        self._thread.stop(self._fd)
 
     def _into_place(self, *, unterminated: bool) -> None:
         if unterminated and self._size:
@@ -197,16 +195,11 @@ class StreamSink(Sink):
     def close(self) -> None:
         """Closes it, unless it is the process's own."""
         self._cancel()
-        super().close()
-        if self._owned:
-            with suppress(OSError):
-                os.close(self._fd)
+        self._thread.stop(*([self._fd] if self._owned else ()))
 
     def _let_go(self) -> None:
         held, self._held = self._held, b""
         self._letting_go = self._thread.submit(lambda: _write_all(self._fd, held))
-        # A failure is told at the next write, or at the end; or nobody asks any more.
-        self._letting_go.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _settle(self) -> None:
         """Stops the clock, and waits for a newline that is on its way."""

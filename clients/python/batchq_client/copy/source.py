@@ -140,10 +140,7 @@ class Source:
 
     def close(self) -> None:
         """Closes it; a read that is under way is left to itself."""
-        self._thread.stop()
-        if self._owned:
-            with suppress(OSError):
-                os.close(self._fd)
+        self._thread.stop(*([self._fd] if self._owned else ()))
 
     def _read(self) -> bytes:
         piece = os.read(self._fd, _CHUNK)

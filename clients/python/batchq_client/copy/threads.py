@@ -8,8 +8,10 @@ threads are daemons, so that the process can end while one is blocked.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -34,11 +36,20 @@ class BlockingThread:
     def submit(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
         """Asks for a call; the future gives its result. Cancelling it does not stop the call."""
         future: asyncio.Future[_T] = self._loop.create_future()
+        # Whoever asked may have left meanwhile: then nobody wants to know of a failure.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._jobs.put((call, future))
         return future
 
-    def stop(self) -> None:
-        """Lets the thread end after what was asked for; does not wait."""
+    def stop(self, *fds: int) -> None:
+        """Lets the thread end after what was asked for; does not wait.
+
+        Args:
+            fds: descriptors that it works with. It closes them itself at the end: closed
+                under its hands, their numbers could be another file's by then.
+        """
+        for fd in fds:
+            self.submit(partial(os.close, fd))
         self._jobs.put(None)
 
     def _run(self) -> None:

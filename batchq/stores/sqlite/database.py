@@ -1,0 +1,205 @@
+"""Opening the file: versions, formats, settings, and the lock that keeps a second server out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from batchq.errors import StoreUnavailable
+from batchq.stores.sqlite.schema import APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_SIZE
+
+_CACHE_KIB: Final = 16 * 1024
+"""Page cache of the writing connection; payload passes it once."""
+
+_BUSY_MS: Final = 5_000
+"""How long to wait for another process (a backup, a check) that holds the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the file is.
+
+    Attributes:
+        path: the file.
+        vfs: the name of the SQLite VFS to open it with; the platform's unless given.
+    """
+
+    path: str
+    vfs: str | None = None
+
+
+def check_library(version: int | None = None) -> None:
+    """Refuses SQLite versions that may corrupt a file (the WAL-reset bug).
+
+    It is in 3.7.0 to 3.51.2, and fixed in 3.51.3, 3.50.7 and 3.44.6.
+
+    Args:
+        version: as ``SQLITE_VERSION_NUMBER``; the library's own unless given.
+
+    Raises:
+        StoreUnavailable: this is such a version.
+    """
+    number = apsw.SQLITE_VERSION_NUMBER if version is None else version
+    fixed = (
+        number >= 3_051_003 or 3_050_007 <= number < 3_051_000 or 3_044_006 <= number < 3_045_000
+    )
+    if not fixed:
+        raise StoreUnavailable(
+            f"SQLite {number // 1_000_000}.{number // 1000 % 1000}.{number % 1000} may corrupt "
+            "files in WAL mode; install apsw 3.51.3 or newer"
+        )
+
+
+class Lock:
+    """Keeps other servers from a file: an flock on ``<path>.lock`` beside it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StoreUnavailable: another process has it, or it can't be made.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"can't open {path}.lock: {error.strerror}") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            if error.errno != errno.EWOULDBLOCK:
+                raise StoreUnavailable(f"can't lock {path}.lock: {error.strerror}") from error
+            raise StoreUnavailable(
+                f"{path} is in use by another batchq (process {holder or 'unknown'}); stop that "
+                "one, or give this one a file of its own"
+            ) from None
+        # Whose it is, for people; a full disk must not keep a server from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Lets others have the file. May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_for_writing(place: Place, *, full_sync: bool) -> apsw.Connection:
+    """Opens the file to write, creates or migrates it if need be.
+
+    Args:
+        place: the file.
+        full_sync: each commit is on the disk when it returns.
+
+    Raises:
+        StoreUnavailable: it can't be; the detail says what can be done.
+    """
+    check_library()
+    try:
+        Path(place.path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        connection = apsw.Connection(place.path, vfs=place.vfs)
+    except (OSError, apsw.Error) as error:
+        raise StoreUnavailable(f"can't open {place.path}: {error}") from error
+    try:
+        _prepare(connection, place.path, full_sync=full_sync)
+    except apsw.Error as error:
+        connection.close(True)
+        raise StoreUnavailable(_unreadable(place.path, error)) from error
+    except StoreUnavailable:
+        connection.close(True)
+        raise
+    return connection
+
+
+def open_for_reading(place: Place) -> apsw.Connection:
+    """Opens a file that exists to read; raises as ``open_for_writing``."""
+    check_library()
+    try:
+        connection = apsw.Connection(place.path, flags=apsw.SQLITE_OPEN_READONLY, vfs=place.vfs)
+        connection.set_busy_timeout(_BUSY_MS)
+        version = _version(connection, place.path)
+    except apsw.Error as error:
+        raise StoreUnavailable(_unreadable(place.path, error)) from error
+    if version != FORMAT:
+        connection.close()
+        raise StoreUnavailable(
+            f"{place.path} has format {version}, this batchq reads {FORMAT}; a server that is "
+            "started on it brings an older one up to date"
+        )
+    return connection
+
+
+def _prepare(connection: apsw.Connection, path: str, *, full_sync: bool) -> None:
+    connection.set_busy_timeout(_BUSY_MS)
+    # Our checkpoints are explicit, their failures seen: none hidden in a close.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.pragma("wal_autocheckpoint", 0)
+    version = _version(connection, path)
+    if version == 0:
+        connection.pragma("page_size", PAGE_SIZE)
+        connection.pragma("auto_vacuum", "incremental")
+    mode = connection.pragma("journal_mode", "wal")
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"{path} can't be put into WAL mode (it says {mode!r}); is it on a network "
+            "file system? Choose a local disk"
+        )
+    # A migration is durable at once, whatever comes after.
+    connection.pragma("synchronous", "full")
+    connection.pragma("cache_size", -_CACHE_KIB)
+    for number in range(version, FORMAT):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(MIGRATIONS[number])
+            connection.execute(f"PRAGMA user_version={number + 1}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except apsw.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    if not full_sync:
+        connection.pragma("synchronous", "normal")
+
+
+def _version(connection: apsw.Connection, path: str) -> int:
+    """Tells a file's format, 0 for an empty one.
+
+    Raises:
+        StoreUnavailable: it isn't ours, or too new.
+    """
+    ours = connection.pragma("application_id") == APPLICATION_ID
+    version = int(connection.pragma("user_version"))
+    if not ours:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get or version:
+            raise StoreUnavailable(
+                f"{path} is a SQLite file, but not of batchq; choose another path"
+            )
+        return 0
+    if version > FORMAT:
+        raise StoreUnavailable(
+            f"{path} was written by a newer batchq (format {version}, this one knows up to "
+            f"{FORMAT}); upgrade batchq, or choose another path"
+        )
+    return version
+
+
+def _unreadable(path: str, error: apsw.Error) -> str:
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return (
+            f"{path} is corrupt or not a batchq store ({error}); run `batchq store check {path}`, "
+            "restore a backup, or move it away to start with an empty store"
+        )
+    return f"can't open {path}: {error}"

@@ -1,0 +1,311 @@
+"""The store in a SQLite file: the broker's rules, made durable by a writer thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import apsw
+
+from batchq.broker import Change, Load
+from batchq.errors import DiskFull, ShuttingDown, StoreUnavailable
+from batchq.model import (
+    MIB,
+    CloseRequest,
+    End,
+    Limits,
+    Promise,
+    PullAnswer,
+    PullRequest,
+    Pushed,
+    PushRequest,
+)
+from batchq.stores.local import LocalStore
+from batchq.stores.sqlite.database import Lock, Place, open_for_reading, open_for_writing
+from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
+from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows
+from batchq.stores.sqlite.rows import LifeRows
+from batchq.stores.sqlite.schema import MAX_LIVES
+from batchq.stores.sqlite.space import Reserve
+from batchq.stores.sqlite.writer import Told, Writer
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the file is kept.
+
+    Attributes:
+        fsync: ``always``: a push is on the disk when it is answered; ``interval``: within
+            ``sync_seconds`` of that.
+        sync_seconds: seconds between syncs for ``interval``.
+        min_free: bytes of the disk that pushes leave free.
+        memory: payload bytes that stay in memory for readers; at least 16 MiB.
+        vfs: the SQLite VFS to use; the platform's unless given.
+    """
+
+    fsync: Literal["always", "interval"] = "always"
+    sync_seconds: float = 1.0
+    min_free: int = 64 * MIB
+    memory: int = 128 * MIB
+    vfs: str | None = None
+
+
+class SqliteStore(LocalStore):
+    """Queues in a SQLite file. See ``batchq.stores.base.Store``.
+
+    Args:
+        path: the file; it is created, with its directory, if need be.
+        limits: how much may be held.
+        options: how the file is kept.
+        clock: seconds, for deadlines; the event loop's clock unless given.
+        new_id: makes random ids; 128 random bits unless given.
+        wall: Unix time, for what outlasts the process; the system's clock unless given.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        limits: Limits | None = None,
+        options: Options | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+        new_id: Callable[[], str] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._options = options or Options()
+        self._limits = limits or Limits()
+        memory = max(self._options.memory, 16 * MIB)
+        super().__init__(self._limits, clock=clock, new_id=new_id, memory=memory)
+        self.path = os.fspath(path)
+        self._place = Place(self.path, self._options.vfs)
+        self._wall = wall
+        self._reserve = Reserve(self.path, self._options.min_free)
+        self._failure: StoreUnavailable | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: Lock | None = None
+        self._writer: Writer | None = None
+        self._loader: Loader | None = None
+        self._ended: asyncio.Future[Exception | None] | None = None
+
+    @property
+    def promise(self) -> Promise:
+        """What a push that returned survives."""
+        if self._options.fsync == "always":
+            return Promise(
+                "disk", f"queues are in {self.path}, on the disk before a push is answered"
+            )
+        return Promise(
+            "disk-relaxed",
+            f"queues are in {self.path}: a crash of the server loses nothing, a power loss up to "
+            f"{self._options.sync_seconds:g} s of what was answered",
+        )
+
+    def failure(self) -> str | None:
+        """Tells why the store can't serve, or None."""
+        return self._failure.detail if self._failure is not None else None
+
+    # Begin and end
+
+    async def start(self) -> None:
+        """Opens the file; see the contract."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        if self._limits.queues * 2 > MAX_LIVES:
+            raise StoreUnavailable(
+                f"--max-queues is {self._limits.queues}; a SQLite store holds at most "
+                f"{MAX_LIVES // 2}"
+            )
+        try:
+            await loop.run_in_executor(None, self._open)
+        except BaseException:
+            self._release()
+            raise
+        self._flush()
+
+    def _open(self) -> None:
+        """Opens the file and takes over what is in it. Nobody uses the broker yet."""
+        place, options = self._place, self._options
+        self._lock = Lock(self.path)
+        connection = open_for_writing(place, full_sync=options.fsync == "always")
+        try:
+            rows = self._take_over(connection)
+            reading = open_for_reading(place)
+        except (apsw.Error, KeyError) as error:
+            connection.close(True)
+            raise failed(self.path, error) from error
+        told = Told(
+            committed=self._tell(self._committed),
+            full=self._tell(self._full),
+            failed=self._tell(self._fail),
+            ended=self._tell(self._writer_ended),
+        )
+        every = None if options.fsync == "always" else options.sync_seconds
+        self._writer = Writer(connection, rows, self._reserve, told, self._wall, every)
+        loaded, fail = self._tell(self._loaded), self._tell(self._fail)
+        self._loader = Loader(reading, rows, loaded, fail)
+        self._writer.start()
+        self._loader.start()
+
+    def _take_over(self, connection: apsw.Connection) -> LifeRows:
+        rows, producers = read_rows(connection)
+        now, keep = self._wall(), self._limits.keep_closed
+        lives = []
+        for row in rows.by_queue_id.values():
+            # A clock that was set back must not keep a name longer than a whole period.
+            age = max(0.0, now - row.ended_at) if row.ended_at is not None else 0.0
+            lives.append(kept(row, producers.get(row.id, {}), max(0.0, keep - age)))
+        self._broker.restore(self._now_at_start(), lives)
+        return rows
+
+    def _now_at_start(self) -> float:
+        if self._clock is not None:
+            return self._clock()
+        return self._loop.time() if self._loop is not None else 0.0
+
+    async def stop(self) -> None:
+        """Closes the store; see the contract."""
+        await self._end(clean=True)
+
+    async def _end(self, *, clean: bool) -> None:
+        writer, loader, ended = self._writer, self._loader, self._ended
+        self._writer = self._loader = None
+        if writer is None or loader is None or ended is None:
+            self._release()
+            return
+        self._broker.drain()
+        self._writer = writer
+        self._flush()
+        self._writer = None
+        self._disarm()
+        writer.stop(clean=clean)
+        loader.stop()
+        await ended
+        self._disarm()
+        self._broker.fail(self._now(), StoreUnavailable("the store is closed"))
+        self._flush()
+        self._disarm()
+        self._release()
+
+    @property
+    def tidy(self) -> bool:
+        """All that was decided is written, and nothing is left to tidy up in the file."""
+        return not self._broker.pending and (self._writer is None or self._writer.idle)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # Verbs that need a store that works
+
+    async def push(self, request: PushRequest) -> Pushed:
+        """Appends a batch: see the contract."""
+        self._check()
+        if self._reserve.low:
+            raise disk_full(self.path)
+        return await super().push(request)
+
+    async def close(self, request: CloseRequest) -> End:
+        """Closes a queue: see the contract."""
+        self._check()
+        return await super().close(request)
+
+    async def pull(self, request: PullRequest) -> PullAnswer:
+        """Takes a batch: see the contract."""
+        self._check()
+        return await super().pull(request)
+
+    async def ack(self, queue: str, leases: Sequence[str], queue_id: str | None) -> str:
+        """Is done with leased lines: see the contract."""
+        self._check()
+        return await super().ack(queue, leases, queue_id)
+
+    async def release(self, queue: str, leases: Sequence[str], queue_id: str | None) -> str:
+        """Puts leased lines back: see the contract."""
+        self._check()
+        return await super().release(queue, leases, queue_id)
+
+    async def extend(
+        self, queue: str, leases: Sequence[str], seconds: float, queue_id: str | None
+    ) -> str:
+        """Sets when leases end: see the contract."""
+        self._check()
+        return await super().extend(queue, leases, seconds, queue_id)
+
+    async def delete(self, queue: str, queue_id: str | None) -> str:
+        """Ends a queue's life: see the contract."""
+        self._check()
+        return await super().delete(queue, queue_id)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise StoreUnavailable(self._failure.detail)
+        if self._writer is None:
+            raise ShuttingDown("the store is closed")
+
+    # Between the event loop and the threads
+
+    def _tell(self, call: Callable[..., None]) -> Callable[..., None]:
+        """Makes of a method of the event loop one that the threads may call."""
+
+        def tell(*arguments: Any) -> None:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(call, *arguments)
+
+        return tell
+
+    def _commit(self, changes: list[Change]) -> None:
+        if self._writer is not None and self._failure is None:
+            self._writer.put(changes)
+
+    def _flush(self) -> None:
+        super()._flush()
+        if self._loader is not None and self._failure is None:
+            for load in self._broker.take_loads():
+                self._loader.put(load)
+
+    def _committed(self, changes: list[Change]) -> None:
+        if self._failure is None:
+            for change in changes:
+                self._applied(change)
+            self._flush()
+
+    def _full(self, everything: bool) -> None:
+        """Goes on without what found no room on the disk."""
+        if self._failure is not None or self._writer is None:
+            return
+        error: DiskFull = disk_full(self.path)
+        _log.warning("no room on the disk for %s", self.path)
+        self._writer.resume(self._broker.abort(self._now(), error, everything=everything))
+        self._flush()
+
+    def _loaded(self, load: Load, pieces: Pieces) -> None:
+        if self._loader is not None:
+            self._loader.taken()
+        if self._failure is not None:
+            return
+        if not self._broker.loaded(self._now(), load, pieces):
+            self._fail(Corrupt(f"lines of queue {load.life.name!r} are missing"))
+        self._flush()
+
+    def _fail(self, error: Exception) -> None:
+        """Stops for good: what was decided is taken back, and nothing more is taken."""
+        if self._failure is not None:
+            return
+        self._failure = failed(self.path, error)
+        _log.error("%s", self._failure.detail)
+        self._broker.fail(self._now(), self._failure)
+        self._flush()
+        if self._writer is not None:
+            self._writer.stop(clean=False)
+
+    def _writer_ended(self, error: Exception | None) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(error)

@@ -1,0 +1,253 @@
+"""Changes as rows: one transaction of the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import apsw
+import xxhash
+
+from batchq.broker import Append, Change, Close, Consume, Delete, Forget, Life, Point, Span
+from batchq.model import KIB, MIB, Numbering, ProducerState
+from batchq.stores.sqlite.rows import LifeRow, LifeRows
+from batchq.stores.sqlite.schema import block_id
+
+_JOIN: Final = 256 * KIB
+"""Consecutive batches of one transaction are joined to blocks of about this size."""
+
+_SPLIT: Final = 4 * MIB
+"""Larger batches are cut to blocks of this size at line ends: blocks are read whole."""
+
+_COLLECT_BLOCKS: Final = 32
+"""Blocks of deleted lives that are removed in one transaction."""
+
+_UPSERT_LIFE: Final = """
+INSERT INTO life (id, name, queue_id, head_offset, head_position, tail_offset, tail_position,
+    closed, digest, unterminated, over, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (id) DO UPDATE SET head_offset=excluded.head_offset,
+    head_position=excluded.head_position, tail_offset=excluded.tail_offset,
+    tail_position=excluded.tail_position, closed=excluded.closed, digest=excluded.digest,
+    unterminated=excluded.unterminated, over=excluded.over, ended_at=excluded.ended_at
+"""
+
+_UPSERT_PRODUCER: Final = """
+INSERT INTO producer VALUES (?,?,?,?,?,?)
+ON CONFLICT DO UPDATE SET epoch=excluded.epoch, seq=excluded.seq, lines=excluded.lines,
+    bytes=excluded.bytes
+"""
+
+_INSERT_BLOCK: Final = "INSERT INTO block VALUES (?,?,?,?,?)"
+
+_DELETE_BLOCKS: Final = "DELETE FROM block WHERE id >= ? AND id < ? AND id + lines <= ?"
+
+_COLLECT: Final = """
+DELETE FROM block WHERE id IN
+    (SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)
+"""
+
+
+def hash_of(data: bytes | memoryview) -> int:
+    """Gives the hash that is kept with a block, as SQLite's signed integer."""
+    return xxhash.xxh3_64_intdigest(data) - (1 << 63)
+
+
+@dataclass(slots=True)
+class _Tail:
+    """Consecutive batches that are not yet written as a block."""
+
+    start: Point
+    lines: int = 0
+    size: int = 0
+    pieces: list[bytes] = field(default_factory=list)
+
+
+class Transaction:
+    """Writes changes in their order; nothing is kept in mind of one that is not committed.
+
+    Args:
+        connection: in a transaction.
+        rows: what is known; changed only by ``committed``.
+        wall: gives the Unix time.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, rows: LifeRows, wall: Callable[[], float]
+    ) -> None:
+        self._db = connection
+        self._rows = rows
+        self._wall = wall
+        self._touched: dict[str, LifeRow] = {}
+        self._removed: list[str] = []
+        self._numbers: set[int] = set()
+        self._garbage: list[int] = []
+        self._collected: list[int] = []
+        self._tails: dict[str, _Tail] = {}
+        self._producers: dict[tuple[int, str], ProducerState] = {}
+
+    def write(self, change: Change) -> None:
+        """Writes one change; some of it may wait for ``finish``."""
+        match change:
+            case Append():
+                self._append(change)
+            case Close():
+                row = self._row(change.life)
+                row.closed = change.closing
+                self._producer(row, change.closing.numbering, change.producer)
+            case Consume():
+                row = self._row(change.life)
+                for span in change.spans:
+                    self._consume(row, span)
+            case Delete():
+                self._delete(self._row(change.life))
+            case Forget(life=life, record=record):
+                self._forget(life.id if life is not None else record or "")
+
+    def finish(self) -> None:
+        """Writes what is left to write, before COMMIT."""
+        for queue_id in list(self._tails):
+            self._write_tail(queue_id)
+        now = None
+        for row in self._touched.values():
+            if row.ended_at is None and (row.drained or row.over):
+                now = self._wall() if now is None else now
+                row.ended_at = now
+            self._db.execute(_UPSERT_LIFE, _life_values(row))
+        for (life, name), state in self._producers.items():
+            values = (life, name, state.epoch, state.seq, state.lines, state.bytes)
+            self._db.execute(_UPSERT_PRODUCER, values)
+
+    def committed(self) -> None:
+        """Takes over what was written: it is durable."""
+        for number in self._garbage:
+            self._rows.leave_garbage(number)
+        for row in self._touched.values():
+            self._rows.add(row)
+        for queue_id in self._removed:
+            self._rows.remove(queue_id)
+        for number in self._collected:
+            self._rows.collected(number)
+
+    def collect(self) -> None:
+        """Removes some blocks of a deleted life, if there is one."""
+        number = next(iter(self._rows.garbage), None)
+        if number is None:
+            return
+        bounds = (block_id(number, 0), block_id(number + 1, 0))
+        self._db.execute(_COLLECT, (*bounds, _COLLECT_BLOCKS))
+        if self._db.changes() < _COLLECT_BLOCKS:
+            self._db.execute("DELETE FROM garbage WHERE life=?", (number,))
+            self._collected.append(number)
+
+    # Changes
+
+    def _row(self, life: Life) -> LifeRow:
+        row = self._touched.get(life.id)
+        if row is None:
+            known = self._rows.by_queue_id.get(life.id)
+            if known is not None:
+                row = known.copy()
+            else:
+                number = self._rows.free_number(self._numbers)
+                self._numbers.add(number)
+                row = LifeRow(number, life.name, life.id)
+            self._touched[life.id] = row
+        return row
+
+    def _append(self, change: Append) -> None:
+        row = self._row(change.life)
+        self._producer(row, change.numbering, change.producer)
+        data = change.batch.data
+        if not data:
+            return
+        tail = self._tails.get(row.queue_id)
+        if tail is not None and tail.size + len(data) > _JOIN:
+            self._write_tail(row.queue_id)
+            tail = None
+        if tail is None:
+            tail = self._tails[row.queue_id] = _Tail(row.tail)
+        tail.pieces.append(data)
+        tail.lines += change.batch.lines
+        tail.size += len(data)
+        row.tail = change.span.end
+
+    def _write_tail(self, queue_id: str) -> None:
+        row, tail = self._touched[queue_id], self._tails.pop(queue_id)
+        data = tail.pieces[0] if len(tail.pieces) == 1 else b"".join(tail.pieces)
+        for start, lines, part in _parts(tail.start, tail.lines, data):
+            values = (block_id(row.id, start.offset), lines, start.position, hash_of(part), part)
+            self._db.execute(_INSERT_BLOCK, values)
+
+    def _producer(
+        self, row: LifeRow, numbering: Numbering | None, state: ProducerState | None
+    ) -> None:
+        if numbering is not None and state is not None:
+            self._producers[row.id, numbering.producer] = state
+
+    def _consume(self, row: LifeRow, span: Span) -> None:
+        if not span.lines:
+            return
+        whole, gone = row.be_done(span)
+        for past in gone:
+            key = (row.id, past.start.offset)
+            self._db.execute("DELETE FROM done WHERE life=? AND start_offset=?", key)
+        if whole.end != row.head:
+            self._db.execute("INSERT INTO done VALUES (?,?,?,?,?)", (row.id, *whole[0], *whole[1]))
+        # A block that begins before the head may end behind it: it is done with only now.
+        first = 0 if whole.end == row.head else whole.start.offset
+        end = block_id(row.id, whole.end.offset)
+        self._db.execute(_DELETE_BLOCKS, (block_id(row.id, first), end, end))
+
+    def _delete(self, row: LifeRow) -> None:
+        self._tails.pop(row.queue_id, None)
+        row.over = True
+        row.ended_at = None
+        if row.head != row.tail:
+            self._db.execute("INSERT INTO garbage VALUES (?)", (row.id,))
+            self._garbage.append(row.id)
+        if row.done:
+            self._db.execute("DELETE FROM done WHERE life=?", (row.id,))
+
+    def _forget(self, queue_id: str) -> None:
+        row = self._touched.pop(queue_id, None) or self._rows.by_queue_id.get(queue_id)
+        if row is None:
+            return
+        self._tails.pop(queue_id, None)
+        for key in [key for key in self._producers if key[0] == row.id]:
+            del self._producers[key]
+        self._db.execute("DELETE FROM life WHERE id=?", (row.id,))
+        self._db.execute("DELETE FROM producer WHERE life=?", (row.id,))
+        self._removed.append(queue_id)
+
+
+def _life_values(row: LifeRow) -> tuple[int | str | float | None, ...]:
+    closed = row.closed
+    return (
+        row.id,
+        row.name,
+        row.queue_id,
+        *row.head,
+        *row.tail,
+        closed is not None,
+        closed.digest if closed is not None else None,
+        closed.unterminated if closed is not None else False,
+        row.over,
+        row.ended_at,
+    )
+
+
+def _parts(
+    start: Point, lines: int, data: bytes
+) -> Iterator[tuple[Point, int, bytes | memoryview]]:
+    """Cuts a batch to blocks, at line ends."""
+    at, origin = 0, start
+    while len(data) - at > _SPLIT:
+        end = data.rfind(b"\n", at, at + _SPLIT) + 1 or data.index(b"\n", at) + 1
+        if end == len(data):
+            break
+        count = data.count(b"\n", at, end)
+        yield start, count, memoryview(data)[at:end]
+        at, lines = end, lines - count
+        start = Point(start.offset + count, origin.position + at)
+    yield start, lines, memoryview(data)[at:] if at else data

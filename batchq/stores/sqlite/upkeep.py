@@ -1,0 +1,121 @@
+"""What keeps the file small: checkpoints that bound the WAL, and free pages given back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+
+from batchq.model import MIB
+from batchq.stores.sqlite.errors import is_full
+from batchq.stores.sqlite.schema import PAGE_SIZE
+
+_CHECKPOINT_PAGES: Final = 32 * MIB // PAGE_SIZE
+"""WAL size at which it is checkpointed: the file may pass it by one transaction."""
+
+_INSIST_PAGES: Final = 128 * MIB // PAGE_SIZE
+"""WAL size at which a checkpoint waits for readers that keep the WAL from starting anew."""
+
+_TIDY_PAGES: Final = 4 * MIB // PAGE_SIZE
+"""WAL size at which an idle store checkpoints."""
+
+_KEEP_FREE: Final = 64 * MIB // PAGE_SIZE
+"""Free pages that are kept for new lines."""
+
+_GIVE_BACK_STEP: Final = 4 * MIB // PAGE_SIZE
+"""Free pages that are given back at once: pages behind them have to move."""
+
+
+class Upkeep:
+    """Looks after the file between transactions, in the writer's thread.
+
+    Args:
+        connection: the writer's.
+
+    Attributes:
+        stuck: the last checkpoint found no room on the disk: what room the WAL has left is
+            for changes that free some.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self._wal_pages = 0
+        self._shrunk = False
+        self.stuck = False
+        connection.set_wal_hook(self._note_wal)
+
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    @property
+    def free_pages(self) -> int:
+        """Pages of the file that hold nothing."""
+        return int(self._db.pragma("freelist_count"))
+
+    def after_commit(self) -> None:
+        """Does what is due while there is more to write. Raises what a checkpoint raises."""
+        self._give_back()
+        if self.stuck or self._wal_pages >= _CHECKPOINT_PAGES:
+            self.checkpoint()
+
+    def when_idle(self) -> bool:
+        """Does one step of what can wait; tells whether there may be more to do."""
+        if self._give_back():
+            return True
+        if self.stuck or self._wal_pages >= _TIDY_PAGES or (self._shrunk and self._wal_pages):
+            self._shrunk = False
+            self.checkpoint()
+        return False
+
+    def checkpoint(self) -> bool:
+        """Moves the WAL's pages to the file, so that the WAL starts anew; tells whether it does.
+
+        A full disk leaves them where they are, and nothing is lost: later ones find room,
+        or all calls that need some are told. Any other failure is raised.
+        """
+        insist = self._wal_pages >= _INSIST_PAGES
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if insist else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            frames, moved = self._db.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            return False
+        except apsw.Error as error:
+            if not is_full(self._db, error):
+                raise
+            self.stuck = True
+            return False
+        self.stuck = False
+        if frames == moved:
+            self._wal_pages = 0
+        return frames == moved
+
+    def finish(self) -> None:
+        """Empties the WAL: the store is about to be closed."""
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return  # somebody reads; the WAL stays, and is read at the next start
+        except apsw.Error as error:
+            if not is_full(self._db, error):
+                raise
+
+    def _give_back(self) -> bool:
+        """Gives some pages back where most are free; tells whether it did."""
+        free = self.free_pages
+        if not self.stuck:
+            if free <= _KEEP_FREE or free * 2 <= int(self._db.pragma("page_count")):
+                return False
+            free -= _KEEP_FREE
+        if free == 0:
+            return False
+        step = min(_GIVE_BACK_STEP, free)
+        try:
+            for _ in self._db.execute(f"PRAGMA incremental_vacuum({step})"):
+                pass
+        except apsw.Error as error:
+            if not is_full(self._db, error):
+                raise
+            return False
+        self._shrunk = True
+        return True

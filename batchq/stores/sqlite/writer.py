@@ -1,0 +1,280 @@
+"""The thread that writes: group commit over all that waits.
+
+It takes all changes that are pending, up to a size, and writes them in one transaction.
+When that has been committed, the event loop is told; a failure is told instead, and the
+writer then waits for what is to be done next. It knows no queue's rules.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import apsw
+
+from batchq.broker import Append, Change
+from batchq.model import MIB
+from batchq.stores.sqlite.errors import is_full
+from batchq.stores.sqlite.rows import LifeRows
+from batchq.stores.sqlite.schema import PAGE_SIZE
+from batchq.stores.sqlite.space import Reserve
+from batchq.stores.sqlite.transaction import Transaction
+from batchq.stores.sqlite.upkeep import Upkeep
+
+_GROUP_BYTES: Final = 8 * MIB
+"""Payload bytes at which a transaction is committed, whatever waits."""
+
+_GROUP_CHANGES: Final = 4096
+"""Changes at which it is."""
+
+_LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether a full disk has room again."""
+
+_IDLE_SECONDS: Final = 0.05
+"""Nothing to write for this long is the time for upkeep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Whom the writer tells, from its own thread.
+
+    Attributes:
+        committed: these changes are durable.
+        full: there was no room on the disk; nothing of the transaction is left. The writer
+            waits for ``Writer.resume``. Whether only changes were tried that free room.
+        failed: the writer has stopped for good.
+        ended: the writer has ended; the error, if it could not end cleanly.
+    """
+
+    committed: Callable[[list[Change]], None]
+    full: Callable[[bool], None]
+    failed: Callable[[Exception], None]
+    ended: Callable[[Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    clean: bool
+
+
+class Writer:
+    """Writes changes in their order.
+
+    Args:
+        connection: the file.
+        rows: what is in it.
+        reserve: is told what room the file has.
+        told: whom to tell.
+        wall: gives the Unix time.
+        sync_every: seconds between syncs where commits are not synced themselves, or None.
+
+    Attributes:
+        idle: there is nothing to write, and nothing to tidy up.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        rows: LifeRows,
+        reserve: Reserve,
+        told: Told,
+        wall: Callable[[], float],
+        sync_every: float | None,
+    ) -> None:
+        self._db = connection
+        self._rows = rows
+        self._reserve = reserve
+        self._told = told
+        self._wall = wall
+        self._sync_every = sync_every
+        self._unsynced_since: float | None = None
+        self._upkeep = Upkeep(connection)
+        self._orders: SimpleQueue[list[Change] | _Stop] = SimpleQueue()
+        self._resumed: SimpleQueue[list[Change]] = SimpleQueue()
+        self._pending: deque[Change] = deque()
+        self._stop: _Stop | None = None
+        self.idle = False
+        self._thread = threading.Thread(target=self._run, name="batchq-writer", daemon=True)
+
+    # From the event loop
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def put(self, changes: list[Change]) -> None:
+        """Takes changes to write."""
+        self._orders.put(changes)
+
+    def resume(self, changes: list[Change]) -> None:
+        """Goes on after ``full``: with these, and what is put later; all else is dropped."""
+        # The writer waits for this, so that nobody else takes orders meanwhile.
+        while True:
+            try:
+                order = self._orders.get_nowait()
+            except Empty:
+                break
+            if isinstance(order, _Stop):
+                self._stop = order
+        self._resumed.put(changes)
+
+    def stop(self, *, clean: bool = True) -> None:
+        """Ends, after all that was put; not ``clean`` leaves the file as a crash would."""
+        self._orders.put(_Stop(clean))
+
+    # In the thread
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            while self._turn():
+                pass
+            if self._stop is None or self._stop.clean:
+                self._upkeep.finish()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the store can't go on
+            error = failure
+            self._told.failed(failure)
+        # Closing does not checkpoint: after a failure nothing may be synced again.
+        self._db.close(True)
+        self._told.ended(error)
+
+    def _turn(self) -> bool:
+        """Writes, or tidies up; tells whether to go on."""
+        group = self._take()
+        if group:
+            self._commit(group)
+            self._sync_if_due()
+            return True
+        if self._stop is not None:
+            return False
+        self._sync_if_due()
+        return True
+
+    def _take(self) -> list[Change]:
+        """Waits for changes, and takes all that are pending up to a size."""
+        if not self._pending and self._stop is None:
+            self._accept(self._next_order())
+        while self._stop is None:
+            try:
+                self._accept(self._orders.get_nowait())
+            except Empty:
+                break
+        group: list[Change] = []
+        size = 0
+        while self._pending and size < _GROUP_BYTES and len(group) < _GROUP_CHANGES:
+            change = self._pending.popleft()
+            group.append(change)
+            size += len(change.batch.data) if isinstance(change, Append) else 0
+        return group
+
+    def _next_order(self) -> list[Change] | _Stop:
+        """Waits for an order; does the upkeep meanwhile."""
+        try:
+            return self._orders.get(timeout=_IDLE_SECONDS)
+        except Empty:
+            pass
+        busy = True
+        while busy:
+            busy = self._collect_garbage() or self._upkeep.when_idle()
+            self._note_space()
+            try:
+                return self._orders.get_nowait()
+            except Empty:
+                pass
+        self.idle = True
+        try:
+            return self._orders.get(timeout=self._until_sync())
+        except Empty:
+            return []
+        finally:
+            self.idle = False
+
+    def _accept(self, order: list[Change] | _Stop) -> None:
+        if isinstance(order, _Stop):
+            self._stop = order
+        else:
+            self._pending.extend(order)
+
+    def _commit(self, group: list[Change]) -> None:
+        if not self._written(group):
+            return
+        self._told.committed(group)
+        if self._sync_every is not None and self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
+        self._upkeep.after_commit()
+        self._note_space()
+
+    def _written(self, group: list[Change]) -> bool:
+        """Writes one transaction; where there is no room, tells so and takes new orders."""
+        # A checkpoint frees room in the WAL: perhaps enough.
+        if self._fits(group) or (self._upkeep.checkpoint() and self._fits(group)):
+            return True
+        self._note_space()
+        self._told.full(not any(isinstance(change, Append) for change in group))
+        changes = self._resumed.get()
+        self._pending.clear()
+        self._pending.extend(changes)
+        return False
+
+    def _fits(self, group: list[Change]) -> bool:
+        """Writes one transaction; tells whether there was room for it on the disk."""
+        try:
+            self._transact(group)
+        except apsw.Error as error:
+            if not is_full(self._db, error):
+                raise
+            self._roll_back()
+            return False
+        return True
+
+    def _transact(self, group: list[Change]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(self._db, self._rows, self._wall)
+        transaction.collect()
+        for change in group:
+            transaction.write(change)
+        transaction.finish()
+        self._db.execute("COMMIT")
+        transaction.committed()
+
+    def _collect_garbage(self) -> bool:
+        """Removes some blocks of deleted lives; tells whether there were any."""
+        if not self._rows.garbage:
+            return False
+        return self._written([]) and bool(self._rows.garbage)
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _note_space(self) -> None:
+        self._reserve.reusable = self._upkeep.free_pages * PAGE_SIZE
+        self._reserve.stuck = self._upkeep.stuck
+
+    # Timed syncs
+
+    def _until_sync(self) -> float | None:
+        if self._sync_every is None or self._unsynced_since is None:
+            return _LOOK_AGAIN if self._upkeep.stuck else None
+        return max(0.0, self._unsynced_since + self._sync_every - time.monotonic())
+
+    def _sync_if_due(self) -> None:
+        if self._until_sync() != 0.0:
+            return
+        # The commit of a fully synchronous transaction syncs all of the WAL before it.
+        self._db.pragma("synchronous", "full")
+        try:
+            self._db.execute("UPDATE meta SET synced=synced+1")
+        except apsw.Error as error:
+            if not is_full(self._db, error):
+                raise
+            self._roll_back()
+            self._unsynced_since = time.monotonic()
+        else:
+            self._unsynced_since = None
+        self._db.pragma("synchronous", "normal")

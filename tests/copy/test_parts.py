@@ -1,0 +1,268 @@
+"""The engine's parts by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchq_client import Client, Pulled, errors
+from batchq_client.copy import (
+    CopyError,
+    CopyOptions,
+    PathAddress,
+    Progress,
+    QueueAddress,
+    Summary,
+    write_queue,
+)
+from batchq_client.copy.digest import PayloadDigest
+from batchq_client.copy.longline import LongLine, find_long_line, measure_line
+from batchq_client.copy.order import Reorder
+from batchq_client.copy.retry import Patience
+from batchq_client.copy.source import Cut, open_source
+from batchq_client.copy.writer import QueueWriter
+
+# Order
+
+
+def batch(offset: int, lines: int = 1) -> Pulled:
+    return Pulled("life", offset, offset * 2, lines, b"x\n" * lines)
+
+
+def test_order_in_order() -> None:
+    order = Reorder()
+    assert order.answered(0, batch(0, 2), {1}) == [batch(0, 2)]
+    assert order.answered(1, batch(2), set()) == [batch(2)]
+    assert (order.held, order.gaps, order.next_offset) == (0, 0, 3)
+
+
+def test_order_overtaken() -> None:
+    order = Reorder()
+    assert order.answered(2, batch(2), {0, 1}) == []
+    assert order.answered(1, batch(1), {0, 3}) == []
+    assert order.held == 2
+    assert order.answered(0, batch(0), {3}) == [batch(0), batch(1), batch(2)]
+    assert order.gaps == 0
+
+
+def test_a_gap_is_final_when_no_pull_can_fill_it() -> None:
+    order = Reorder()
+    assert order.answered(1, batch(5), {0}) == []
+    # A pull that was sent later brings only later lines, and is not waited for.
+    assert order.answered(2, batch(6), {0}) == []
+    assert order.answered(0, None, {3}) == [batch(5), batch(6)]
+    assert order.gaps == 5
+
+
+def test_lines_that_come_twice() -> None:
+    order = Reorder()
+    order.answered(0, batch(0), set())
+    with pytest.raises(ValueError, match="twice"):
+        order.answered(1, batch(0), set())
+
+
+@given(st.permutations(range(8)))
+def test_any_order_of_answers(answers: list[int]) -> None:
+    order = Reorder()
+    left = set(range(8))
+    out: list[Pulled] = []
+    for number in answers:
+        left.discard(number)
+        out += order.answered(number, batch(number), left)
+    assert out == [batch(number) for number in range(8)]
+
+
+# Long lines
+
+
+@given(st.lists(st.integers(0, 30)), st.booleans(), st.integers(1, 25), st.integers(0, 5))
+def test_long_lines_as_a_naive_search_finds_them(
+    lengths: list[int], terminated: bool, limit: int, skipped: int
+) -> None:
+    lines = [b"x" * length for length in lengths]
+    data = b"\n".join(lines) + (b"\n" if lines and terminated else b"")
+    rest = data.split(b"\n")
+    last = rest.pop()
+    sizes = [len(line) + 1 for line in rest] + ([len(last)] if last else [])
+    expected = next(
+        (
+            LongLine(number, size - (number <= len(rest)))
+            for number, size in enumerate(sizes, 1)
+            if size > limit
+        ),
+        None,
+    )
+    fd = os.memfd_create("lines")
+    try:
+        os.write(fd, b"?" * skipped + data)
+        assert find_long_line(fd, skipped, limit) == expected
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(("data", "length"), [(b"", 3), (b"ab\nc", 5), (b"\n", 3), (b"abc", 6)])
+def test_measuring_a_line(data: bytes, length: int) -> None:
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    assert measure_line(read, 3) == length
+    os.close(read)
+
+
+async def test_a_file_with_a_long_line_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    source = tmp_path / "s"
+    source.write_bytes(b"a\nb\n" + b"x" * 200 + b"\n")
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(500)
+
+    opened = await open_source(PathAddress(source))
+    with pytest.raises(CopyError, match=r"line 3 has 200 bytes.* at most 100 .*--max-body"):
+        await opened.check(100)
+    await opened.check(201)
+    await opened.check(None)
+    opened.close()
+    assert asked == []
+
+
+# Digest
+
+
+@given(st.lists(st.sampled_from([b"a\n", b"\n", b"b\nc\n", b"x" * 50 + b"\n"])), st.booleans())
+def test_digest_with_and_without_the_last_newline(blocks: list[bytes], unterminated: bool) -> None:
+    digest = PayloadDigest()
+    for block in blocks:
+        digest.update(block)
+    exact = b"".join(blocks)[: -1 if unterminated else None]
+    expected = f"xxh3-128:{xxhash.xxh3_128(exact).hexdigest()}"
+    assert digest.text(unterminated=unterminated) == expected
+
+
+# Patience
+
+
+async def test_patience_ends() -> None:
+    patience = Patience(0.2)
+    fault = errors.NotSent("away")
+    with pytest.raises(CopyError, match="away"):  # noqa: PT012
+        async with asyncio.timeout(10):
+            while True:
+                await patience.bear(fault, repeatable=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "repeatable"),
+    [
+        (errors.OutcomeUnknown("x"), False),
+        (errors.UnexpectedAnswer("x", 502), False),
+        (errors.UnexpectedAnswer("x", 200), True),
+    ],
+)
+async def test_what_is_not_retried(error: errors.ClientError, repeatable: bool) -> None:
+    with pytest.raises(type(error)) as caught:
+        await Patience(60).bear(error, repeatable=repeatable)
+    assert caught.value is error
+
+
+# The writer against servers that fail
+
+
+class FaultyServer:
+    """Stores numbered batches as the protocol says, and fails as its script says."""
+
+    def __init__(self, *script: str) -> None:
+        self.script = list(script)
+        self.stored: list[bytes] = []
+        self.closed: dict[str, object] | None = None
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        verb = request.url.path.split("/")[1]
+        fault = self.script.pop(0) if self.script and verb == "push" and request.content else ""
+        seq = int(request.headers["producer-seq"])
+        headers = {"queue-id": "life", "batch-offset": "0", "batch-position": "0"}
+        if fault == "unsent":
+            raise httpx.ConnectError("away")
+        if fault == "gap":
+            return self.problem("sequence-gap", 409, {"producer-expected-seq": str(seq)})
+        if fault == "full":
+            return self.problem("queue-full", 429, {"retry-after": "0"})
+        if fault == "lost":
+            return self.problem("sequence-gap", 409, {"producer-expected-seq": "0"})
+        if fault == "gateway":
+            return httpx.Response(502)
+        if verb == "close":
+            assert seq == len(self.stored)
+            payload = b"".join(self.stored)
+            totals = {"queue-lines": str(payload.count(b"\n")), "queue-bytes": str(len(payload))}
+            self.closed = httpx.Response(200, content=request.content).json()
+            return httpx.Response(200, headers={**headers, **totals})
+        duplicate = seq < len(self.stored)
+        if not duplicate:
+            assert seq == len(self.stored)
+            before = b"".join(self.stored)
+            headers["batch-offset"] = str(before.count(b"\n"))
+            headers["batch-position"] = str(len(before))
+            headers["batch-lines"] = str(request.content.count(b"\n"))
+            self.stored.append(request.content)
+        if fault == "answer-lost":
+            raise httpx.ReadError("cut")
+        return httpx.Response(204 if duplicate else 200, headers=headers)
+
+    @staticmethod
+    def problem(code: str, status: int, headers: dict[str, str]) -> httpx.Response:
+        kind = {"content-type": "application/problem+json"}
+        return httpx.Response(status, json={"code": code}, headers={**kind, **headers})
+
+
+async def write(server: FaultyServer) -> QueueWriter:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(server))
+    writer = QueueWriter(Client("http://x", http=http), "q", CopyOptions(in_flight=1), Progress())
+    try:
+        await writer.open()
+        for data in (b"a\n", b"b\n", b"c\n"):
+            await writer.push(Cut(data, 1))
+        await writer.close("xxh3-128:" + "0" * 32, unterminated=False)
+    finally:
+        await writer.abandon()
+    return writer
+
+
+@pytest.mark.parametrize("fault", ["unsent", "gap", "full", "gateway", "answer-lost"])
+async def test_a_writer_gets_over_faults(fault: str) -> None:
+    server = FaultyServer(fault, "", fault)
+    writer = await write(server)
+    assert server.stored == [b"", b"a\n", b"b\n", b"c\n"]
+    assert server.closed is not None
+    assert (server.closed["lines"], server.closed["bytes"]) == (3, 6)
+    assert writer.alone
+    assert not server.script
+
+
+async def test_a_server_that_lost_what_it_had_stored() -> None:
+    server = FaultyServer("", "lost")
+    with pytest.raises(CopyError, match="lost batches"):
+        await write(server)
+    assert server.closed is None
+
+
+async def test_a_failed_copy_leaves_no_tasks(tmp_path: Path) -> None:
+    source = tmp_path / "s"
+    source.write_bytes(b"a\n")
+    with pytest.raises(errors.NotSent):
+        await write_queue(
+            PathAddress(source),
+            QueueAddress("http://127.0.0.1:1", "q"),
+            CopyOptions(),
+            Progress(),
+            Summary("", ""),
+        )
+    assert asyncio.all_tasks() == {asyncio.current_task()}

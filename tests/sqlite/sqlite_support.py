@@ -1,0 +1,75 @@
+"""What the tests of the SQLite store share."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from batchq.lines import batch_of
+from batchq.model import (
+    MIB,
+    Limits,
+    Nothing,
+    Numbering,
+    Pulled,
+    PullRequest,
+    Pushed,
+    PushRequest,
+)
+from batchq.stores.sqlite import Options, SqliteStore
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, limits: Limits | None = None, options: Options | None = None, **more: Any
+) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, limits, options, **more)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.stop()
+
+
+def crashed(path: Path, copy: Path) -> Path:
+    """Copies what a process that is killed now leaves behind: the page cache survives it."""
+    for suffix in ("", "-wal"):
+        source = Path(f"{path}{suffix}")
+        if source.exists():
+            shutil.copyfile(source, f"{copy}{suffix}")
+    return copy
+
+
+def numbered(seq: int, data: bytes, queue: str = "q", epoch: int = 0) -> PushRequest:
+    return PushRequest(queue, batch_of(data), Numbering("w", epoch, seq))
+
+
+async def tidied(store: SqliteStore) -> None:
+    """Returns when the store has nothing more to write or to tidy up."""
+    while not store.tidy:  # noqa: ASYNC110 - its thread tells nobody
+        await asyncio.sleep(0.005)
+
+
+async def push(store: SqliteStore, data: bytes, queue: str = "q") -> Pushed:
+    return await store.push(PushRequest(queue, batch_of(data)))
+
+
+async def pull(store: SqliteStore, queue: str = "q", **more: Any) -> Pulled:
+    answer = await store.pull(PullRequest(queue, **more))
+    assert isinstance(answer, Pulled), answer
+    return answer
+
+
+async def pull_all(store: SqliteStore, queue: str = "q", max_bytes: int = MIB) -> bytes:
+    """Takes all that is ready, for good."""
+    pieces = []
+    while not isinstance(
+        answer := await store.pull(PullRequest(queue, max_bytes=max_bytes, wait=0)), Nothing
+    ):
+        assert isinstance(answer, Pulled)
+        pieces.append(answer.data)
+    return b"".join(pieces)

@@ -1,0 +1,74 @@
+"""A disk that is full: pushes are refused, pulls and acks go on, and pushes again after."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlite import worker
+from sqlite.sqlite_support import opened, push
+
+from batchq.model import Pulled, PullRequest
+
+_WORKER = Path(worker.__file__)
+
+
+def _fill(command: list[str | Path], env: Mapping[str, str]) -> dict[str, list[str]]:
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    lines = [line.split(" ") for line in done.stdout.splitlines()]
+    return {words[0]: words[1:] for words in lines}
+
+
+def _looks_right(said: Mapping[str, list[str]], first: int = 0) -> None:
+    batches, code, failure = said["full"]
+    assert int(batches) >= 5
+    assert code == "disk-full"
+    assert failure == "-"
+    assert int(said["drained"][0]) == sum(len(worker.batch(n)) for n in range(first, int(batches)))
+    assert int(said["again"][0]) == int(batches) // 2 * worker.LINES
+    assert "stopped" in said
+
+
+async def test_files_that_may_not_grow(path: Path) -> None:
+    """The WAL and the file are limited, so that no reserve helps: what was answered is there."""
+    command: list[str | Path] = [sys.executable, _WORKER, path, "fill"]
+    said = _fill(command, {"BATCHQ_TEST_FSIZE": str(64 << 20)})
+    batches, code, failure = said["full"]
+    assert (code, failure) == ("disk-full", "-")
+    async with opened(path) as store:
+        stats = await store.stats("q", None)
+        assert stats.lines >= int(batches) * worker.LINES
+        answer = await store.pull(PullRequest("q", max=worker.LINES, wait=0.0))
+        assert isinstance(answer, Pulled)
+        assert answer.data == worker.batch(answer.offset // worker.LINES)
+        await push(store, worker.batch(int(batches)))
+
+
+def _on_tmpfs(path: Path, size: str, what: str) -> list[str | Path]:
+    mounted = f'mount -t tmpfs -o size={size} tmpfs {path.parent} && exec "$@"'
+    python: list[str | Path] = [sys.executable, _WORKER, path, what]
+    return ["unshare", "-Urm", "sh", "-c", mounted, "sh", *python]
+
+
+def test_a_disk_that_others_have_filled(path: Path) -> None:
+    """Not even an ack finds room: its lease holds on, and it is repeated."""
+    said = _fill(_on_tmpfs(path, "48m", "hog"), {})
+    assert "acked" in said
+    _looks_right(said, first=1)
+
+
+def test_a_reserve_that_is_used_up(path: Path) -> None:
+    said = _fill(_on_tmpfs(path, "128m", "fill"), {"BATCHQ_TEST_MIN_FREE": str(64 << 20)})
+    _looks_right(said)
+    assert int(said["full"][0]) * worker.LINES * worker.SIZE < 64 << 20

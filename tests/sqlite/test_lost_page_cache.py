@@ -1,0 +1,162 @@
+"""Power lost: what was not synced may be gone, wholly or in part.
+
+SIGKILL never shows it, as the page cache survives the process. Here a VFS remembers
+what each file would hold if the machine stopped now.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from sqlite import worker
+from sqlite.sqlite_support import numbered, opened, pull, tidied
+
+from batchq.model import Nothing, Pulled, PullRequest
+from batchq.stores.sqlite import Options
+
+
+class _Disk:
+    """What is on the disk for sure, and what may be, by the files' names."""
+
+    def __init__(self) -> None:
+        self.synced: dict[str, bytearray] = {}
+        self.unsynced: dict[str, list[tuple[int, bytes | None]]] = {}
+
+    def write(self, name: str, data: bytes, offset: int) -> None:
+        self.unsynced.setdefault(name, []).append((offset, data))
+
+    def truncate(self, name: str, size: int) -> None:
+        self.unsynced.setdefault(name, []).append((size, None))
+
+    def sync(self, name: str) -> None:
+        _apply(self.synced.setdefault(name, bytearray()), self.unsynced.pop(name, []))
+
+    def delete(self, name: str) -> None:
+        self.synced.pop(name, None)
+        self.unsynced.pop(name, None)
+
+    def lose_power(self, path: Path, to: Path, chance: random.Random) -> None:
+        """Leaves copies of the files: of what was not synced, some has come to the disk."""
+        for suffix in ("", "-wal"):
+            image = bytearray(self.synced.get(f"{path}{suffix}", b""))
+            writes = self.unsynced.get(f"{path}{suffix}", [])
+            _apply(image, [write for write in writes if chance.random() < 0.5])
+            Path(f"{to}{suffix}").write_bytes(image)
+
+
+def _apply(image: bytearray, writes: list[tuple[int, bytes | None]]) -> None:
+    for offset, data in writes:
+        if data is None:
+            del image[offset:]
+            continue
+        image.extend(bytes(max(0, offset - len(image))))
+        image[offset : offset + len(data)] = data
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: _Disk, name: str, filename: object, flags: list[int]) -> None:
+        super().__init__("", filename, flags)  # type: ignore[arg-type]
+        self._disk = disk
+        self._name = name
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's names
+        self._disk.write(self._name, bytes(data), offset)
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        self._disk.truncate(self._name, newsize)
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        super().xSync(flags)
+        self._disk.sync(self._name)
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, name: str, disk: _Disk) -> None:
+        super().__init__(name, "")
+        self._disk = disk
+
+    def xOpen(self, name: object, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        filename = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        return _File(self._disk, filename, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        self._disk.delete(filename)
+        super().xDelete(filename, syncdir)
+
+
+@pytest.fixture
+def disk() -> Iterator[_Disk]:
+    kept = _Disk()
+    vfs = _Vfs("forgetful", kept)
+    yield kept
+    vfs.unregister()
+
+
+async def _steps(path: Path, disk: _Disk, to: Path, options: Options, seed: int) -> list[int]:
+    """Uses a store and loses power between answers; gives what is missing after each loss."""
+    chance = random.Random(seed)
+    missing = []
+    async with opened(path, options=options) as store:
+        taken = 0
+        for seq in range(worker.BATCHES):
+            await store.push(numbered(seq, worker.batch(seq)))
+            if chance.random() < 0.4:
+                leased = await pull(store, max=worker.LINES, lease=60.0)
+                assert leased.lease is not None
+                await store.ack("q", [leased.lease.id], None)
+                taken += leased.lines
+            image = to / f"{seed}-{seq}.db"
+            disk.lose_power(path, image, chance)
+            missing.append(await _missing(image, (seq + 1) * worker.LINES, taken))
+    return missing
+
+
+async def _missing(image: Path, pushed: int, taken: int) -> int:
+    """How many of the answered steps' lines are not as they were; other harm fails."""
+    async with opened(image) as store:
+        if not await store.queues():
+            return pushed
+        stats = await store.stats("q", None)
+        offset = stats.lines - stats.ready_lines
+        missing: int = pushed - stats.lines + abs(taken - offset)
+        while not isinstance(answer := await store.pull(PullRequest("q", max=3, wait=0)), Nothing):
+            assert isinstance(answer, Pulled)
+            assert answer.offset == offset
+            assert answer.data == worker.batch(offset // worker.LINES)
+            offset += answer.lines
+        assert offset == stats.lines
+        return missing
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_was_answered_is_on_the_disk(
+    path: Path, tmp_path: Path, disk: _Disk, seed: int
+) -> None:
+    missing = await _steps(path, disk, tmp_path, Options(vfs="forgetful"), seed)
+    assert missing == [0] * worker.BATCHES
+
+
+async def test_with_timed_syncs_some_may_be_lost_but_nothing_is_torn(
+    path: Path, tmp_path: Path, disk: _Disk
+) -> None:
+    """Also shows that the test above can fail."""
+    options = Options(vfs="forgetful", fsync="interval", sync_seconds=3600.0)
+    missing = await _steps(path, disk, tmp_path, options, 1)
+    assert any(missing)
+
+
+async def test_a_timed_sync_puts_all_on_the_disk(path: Path, tmp_path: Path, disk: _Disk) -> None:
+    options = Options(vfs="forgetful", fsync="interval", sync_seconds=0.0)
+    async with opened(path, options=options) as store:
+        for seq in range(3):
+            await store.push(numbered(seq, worker.batch(seq)))
+        await tidied(store)
+        image = tmp_path / "image.db"
+        disk.lose_power(path, image, random.Random(1))
+        assert await _missing(image, 3 * worker.LINES, 0) == 0

@@ -1,0 +1,132 @@
+"""The server as a process, on a file: killed at random, and with far more lines than memory."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from email.message import Message
+from pathlib import Path
+from time import sleep
+from typing import Self
+from urllib.parse import urlsplit
+
+from support.servers import ServerProcess
+
+_KILLS = 50
+_MIB = 1 << 20
+
+
+class _Peer:
+    """One connection to a server."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+
+    def call(
+        self, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Message, bytes]:
+        self.connection.request("POST", target, body, dict(headers or {}))
+        return self.answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def answer(self) -> tuple[int, Message, bytes]:
+        response = self.connection.getresponse()
+        return response.status, response.headers, response.read()
+
+
+def _numbers(seq: int) -> dict[str, str]:
+    return {"Producer-Id": "w", "Producer-Epoch": "0", "Producer-Seq": str(seq)}
+
+
+def _batch(seq: int) -> bytes:
+    return b"".join(b"%d.%d\n" % (seq, n) for n in range(40_000))
+
+
+def test_nothing_is_lost_or_twice_over_many_kills(path: Path) -> None:
+    chance = random.Random(5)
+    seq, unanswered, taken = 0, 0, bytearray()
+    while unanswered < _KILLS:
+        with ServerProcess("--store", f"sqlite:{path}") as server, _Peer(server.url) as peer:
+            for _ in range(chance.randrange(1, 3)):
+                status, _, _ = peer.call("/push/q", _batch(seq), _numbers(seq))
+                assert status in {200, 204}
+                seq += 1
+            _take(peer, taken)
+            peer.connection.request("POST", "/push/q", _batch(seq), _numbers(seq))
+            sleep(chance.random() * 0.004)
+            server.kill()
+            try:
+                status, _, _ = peer.answer()
+            except (OSError, http.client.HTTPException):
+                unanswered += 1
+            else:
+                assert status == 200
+                seq += 1
+    with ServerProcess("--store", f"sqlite:{path}") as server, _Peer(server.url) as peer:
+        status, _, _ = peer.call("/push/q", _batch(seq), _numbers(seq))
+        assert status in {200, 204}
+        while _take(peer, taken):
+            pass
+    assert bytes(taken) == b"".join(_batch(n) for n in range(seq + 1))
+
+
+def _take(peer: _Peer, taken: bytearray) -> bool:
+    """Takes a batch as a reader that writes by position, and acknowledges it."""
+    status, headers, data = peer.call("/pull/q?wait=0&lease=60")
+    if status == 204:
+        return False
+    assert status == 200
+    assert int(headers["Batch-Position"]) == len(taken)
+    taken += data
+    status, _, _ = peer.call(f"/ack/q?lease={headers['Batch-Lease']}")
+    assert status == 204
+    return True
+
+
+def test_a_backlog_far_larger_than_memory(path: Path) -> None:
+    batches = 2048
+    flags = ("--store", f"sqlite:{path}", "--max-queue-bytes", "4GiB")
+    with (
+        ServerProcess(*flags) as server,
+        ExitStack() as peers,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        local = threading.local()
+
+        def peer() -> _Peer:
+            if not hasattr(local, "peer"):
+                local.peer = peers.enter_context(_Peer(server.url))
+            return local.peer  # type: ignore[no-any-return]
+
+        data = b"x" * 1023 + b"\n"
+
+        def push(_number: int) -> int:
+            return peer().call("/push/q", data * 1024)[0]
+
+        def pull(_number: int) -> int:
+            status, headers, body = peer().call("/pull/q?wait=0&lease=60")
+            assert status == 200
+            peer().call(f"/ack/q?lease={headers['Batch-Lease']}")
+            return len(body)
+
+        assert set(pool.map(push, range(batches))) == {200}
+        assert path.stat().st_size > batches * _MIB * 0.9
+        assert sum(pool.map(pull, range(batches))) == batches * _MIB
+        assert peer().call("/pull/q?wait=0")[0] == 204
+        assert _peak(server.process.pid) < 300 * _MIB
+
+
+def _peak(pid: int) -> int:
+    """The most memory that a process has held at once, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(kib) * 1024
