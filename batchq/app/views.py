@@ -68,7 +68,7 @@ async def delete(segment: str) -> Response:
 
 @VIEWS.get("/healthz", provide_automatic_options=False)
 async def healthz() -> Response:
-    """Liveness, and what the store promises."""
+    """Liveness, what the store promises, and the largest body that is taken."""
     parameters.no_parameters(request.query_string)
     promise = _service().store.promise
     return response(
@@ -78,6 +78,7 @@ async def healthz() -> Response:
                 "version": version("batchq"),
                 "level": promise.level,
                 "promise": promise.text,
+                "max_body": _service().settings.max_body,
             }
         )
     )

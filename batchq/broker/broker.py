@@ -96,12 +96,12 @@ class Broker:
         self._hub.end_life(self._hub.slots[queue])
         self._hub.stage(Delete(life, ticket))
 
-    def cancel(self, queue: str, ticket: Ticket) -> None:
+    def cancel(self, now: float, queue: str, ticket: Ticket) -> None:
         """Forgets a call that waits; one that doesn't is let be."""
         slot = self._hub.slots.get(queue)
         if slot is not None:
             self._readers.cancel(slot, ticket)
-            self._writers.cancel(slot, ticket)
+            self._writers.cancel(now, slot, ticket)
             self._hub.tidy(slot)
 
     def drain(self) -> None:
@@ -264,6 +264,7 @@ class Broker:
         life.ready.put(change.span, 0)
         self._writers.appended(slot, change)
         if slot.life is life:
+            self._writers.make_room(now, slot)
             self._readers.settle(now, slot)
 
     def _closed(self, now: float, change: Close) -> None:

@@ -50,6 +50,7 @@ class Readers:
         slot = hub.slot(request.queue)
         waiter = Waiter(ticket, request)
         if not _awaits_lines(slot) and self._serve(now, slot, waiter):
+            self._serve_twins(now, slot, waiter)
             return
         if request.wait <= 0:
             if not self._give_up(now, slot, waiter):
@@ -108,7 +109,9 @@ class Readers:
         return run.end == life.tail and life.closed is None and not self._full(slot, life)
 
     def _full(self, slot: Slot, life: Life) -> bool:
-        return life.refused or bool(slot.for_room) or life.stored >= self._hub.limits.queue_bytes
+        # What is decided and not yet committed may still make the run longer.
+        visible = life.stored - (life.staged.position - life.tail.position)
+        return life.refused or bool(slot.for_room) or visible >= self._hub.limits.queue_bytes
 
     def _serve(self, now: float, slot: Slot, waiter: Waiter) -> bool:
         """Answers a pull whose condition holds; tells whether it did."""

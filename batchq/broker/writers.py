@@ -7,6 +7,7 @@ in the order queue id, epoch, sequence, closed, full.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from batchq.broker.changes import Append, Close
@@ -111,11 +112,11 @@ class Writers:
         if record is None or request.numbering is None or not record.knows(request.numbering):
             slot = hub.slots[request.queue]
             raise replaced(request.queue, request.queue_id or "", slot.life)
+        state = record.producers[request.numbering.producer]
         if isinstance(request, PushRequest):
-            state = record.producers[request.numbering.producer]
             hub.answer_all(call.tickets, Pushed(record.end.queue_id, True, 0, 0, 0, state))
         elif record.closed:
-            hub.answer_all(call.tickets, record.end)
+            hub.answer_all(call.tickets, dataclasses.replace(record.end, producer=state))
         else:
             raise replaced(request.queue, request.queue_id or "", None)
 
@@ -208,6 +209,7 @@ class Writers:
         self._forget_for_room(slot, call)
         call.deadline = now
         self._try(now, slot, call)
+        self.make_room(now, slot)
         self._hub.tidy(slot)
 
     def _forget_for_room(self, slot: Slot, call: Parked) -> None:
@@ -388,6 +390,11 @@ class Writers:
         for key in stale:
             call = self._pop_parked(slot, key)
             self._hub.answer_all(call.everyone, _stale(life, numbering, state.epoch))
+        for call in list(slot.for_room.values()):
+            other = call.request.numbering
+            if other and other.producer == numbering.producer and other.epoch < numbering.epoch:
+                self._forget_for_room(slot, call)
+                self._hub.answer_all(call.tickets, _stale(life, other, state.epoch))
 
     def make_room(self, now: float, slot: Slot) -> None:
         """Goes on with pushes that wait for room, in the order they came, while they fit."""
@@ -400,7 +407,7 @@ class Writers:
             self._forget_for_room(slot, call)
             self._try(now, slot, call, first=True)
 
-    def cancel(self, slot: Slot, ticket: Ticket) -> None:
+    def cancel(self, now: float, slot: Slot, ticket: Ticket) -> None:
         """Forgets a call that waits here; a batch stays parked while another call wants it."""
         for key, call in slot.parked.items():
             if ticket in call.everyone:
@@ -415,6 +422,7 @@ class Writers:
                 call.tickets.remove(ticket)
                 if not call.tickets:
                     self._forget_for_room(slot, call)
+                    self.make_room(now, slot)
                 return
 
     def drain(self, slot: Slot) -> None:

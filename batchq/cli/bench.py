@@ -28,7 +28,7 @@ Exit codes:
   143  terminated"""
 
 
-class _Ended(Exception):  # noqa: N818 - neither error nor condition, but a signal's effect
+class _Ended(Exception):
     """A signal came."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -119,7 +119,7 @@ async def _interruptible(url: str, options: BenchOptions) -> BenchReport:
 def _table(report: BenchReport) -> str:
     options = report.options
     head = (
-        f"{report.url}, store {report.store}: batches of {options.batch_bytes:,} bytes, "
+        f"{report.url} (level {report.level}): batches of {options.batch_bytes:,} bytes, "
         f"{options.in_flight} in flight, lines of {LINE_BYTES} bytes, {report.seconds:.1f} s"
     )
     columns = ("", "lines/s", "MB/s", "requests/s", "median ms", "p99 ms")

@@ -203,7 +203,7 @@ class LocalStore(ABC):
     def _forget(self, call: _Call, queue: str) -> None:
         now, outcome = self._now(), call.outcome
         if outcome is None:
-            self._broker.cancel(queue, call)
+            self._broker.cancel(now, queue, call)
         elif isinstance(outcome, Held):
             self._broker.give_back(now, outcome)
         elif isinstance(outcome, Pulled) and outcome.lease is not None:

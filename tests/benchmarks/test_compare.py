@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import process
+from benchmarks.budget import Budget
 from benchmarks.compare import side_by_side
 from benchmarks.driver import Driver, DriverError
 from benchmarks.figures import Run
 from benchmarks.peers.ceilings import Append
 from benchmarks.peers.http import Floor
-from benchmarks.peers.redis import RedisLine
+from benchmarks.peers.redis import RedisBlock, RedisLine
 
 
 class Absent(Append):
@@ -44,15 +45,20 @@ def alive(pid: int) -> bool:
 
 def test_contenders_run_in_turn_against_a_real_redis(run: Run, tmp_path: Path) -> None:
     measured = side_by_side(
-        [RedisLine, Floor, Append], run, tmp_path, rounds=2, seconds=0.02, batch_bytes=65_536
+        [RedisLine, RedisBlock, Append],
+        run,
+        tmp_path,
+        budget=Budget(0),
+        seconds=0.02,
+        batch_bytes=65_536,
     )
     assert run.missing == []
     assert run.series == measured
     assert [(s.contender, s.figure) for s in measured] == [
         ("redis per line", "push"),
         ("redis per line", "pull"),
-        ("floor", "push"),
-        ("floor", "pull"),
+        ("redis per block", "push"),
+        ("redis per block", "pull"),
         ("append", "push"),
     ]
     for series in measured:
@@ -60,13 +66,18 @@ def test_contenders_run_in_turn_against_a_real_redis(run: Run, tmp_path: Path) -
         assert min(series.samples) > 0
         assert series.conditions["load"] == "short"
         assert series.client
-    assert run.find("floor", "push", load="short") is measured[2]
-    assert run.find("floor", "push", load="wide") is None
+    assert run.find("redis per block", "push", load="short") is measured[2]
+    assert run.find("redis per block", "push", load="wide") is None
 
 
 def test_what_is_not_installed_or_fails_is_named_and_left_out(run: Run, tmp_path: Path) -> None:
     measured = side_by_side(
-        [Absent, Broken, Append], run, tmp_path, rounds=1, seconds=0.01, batch_bytes=4096
+        [Absent, Broken, Append],
+        run,
+        tmp_path,
+        budget=Budget(0),
+        seconds=0.01,
+        batch_bytes=4096,
     )
     assert [series.contender for series in measured] == ["append"]
     absent, broken = run.missing

@@ -69,6 +69,7 @@ class Lock:
 
     def __init__(self, path: str) -> None:
         try:
+            Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"can't open {path}.lock: {error.strerror}") from error
