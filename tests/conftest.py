@@ -21,7 +21,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where ``BATCHQ_TESTS_NO_SKIP`` is set, a test that did not run is a failure."""
     if _SKIPPED and os.environ.get("BATCHQ_TESTS_NO_SKIP"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print(f"skipped, which counts as failed here: {', '.join(_SKIPPED)}")
+        session.config.get_terminal_writer().line(
+            f"skipped, which counts as failed here: {', '.join(_SKIPPED)}"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -105,13 +105,16 @@ class Readers:
         )
 
     def _can_grow(self, slot: Slot, life: Life, run: Span) -> bool:
-        """Tells whether pushes may still make the first run longer."""
-        return run.end == life.tail and life.closed is None and not self._full(slot, life)
+        """Tells whether pushes may still make the first run longer.
+
+        What is decided and not yet committed will, also where the queue is full with it.
+        """
+        if run.end != life.tail or life.closed is not None:
+            return False
+        return life.staged != life.tail or not self._full(slot, life)
 
     def _full(self, slot: Slot, life: Life) -> bool:
-        # What is decided and not yet committed may still make the run longer.
-        visible = life.stored - (life.staged.position - life.tail.position)
-        return life.refused or bool(slot.for_room) or visible >= self._hub.limits.queue_bytes
+        return life.refused or bool(slot.for_room) or life.stored >= self._hub.limits.queue_bytes
 
     def _serve(self, now: float, slot: Slot, waiter: Waiter) -> bool:
         """Answers a pull whose condition holds; tells whether it did."""

@@ -26,15 +26,16 @@ _SECONDS = 30.0
 
 async def until_a_queue(local: LocalServer) -> str:
     async with asyncio.timeout(_SECONDS):
-        while not (found := await local.store.list_queues()):
+        while True:
+            for found in await local.store.queues():
+                return found.queue
             await asyncio.sleep(0.005)
-    return found[0].name
 
 
 async def test_figures_are_of_what_was_moved_and_nothing_is_left() -> None:
     async with serving() as local:
         report = await measure(local.url, SHORT)
-        assert await local.store.list_queues() == []
+        assert await local.store.queues() == []
     push, pull, trips = report.figures
     assert [figure.name for figure in report.figures] == FIGURES
     assert push.lines == push.requests * LINES
@@ -52,16 +53,16 @@ async def test_figures_are_of_what_was_moved_and_nothing_is_left() -> None:
 
 
 async def test_a_server_with_little_room_is_measured_in_rounds() -> None:
-    async with serving(limits=Limits(max_queue_bytes=20_000)) as local:
+    async with serving(limits=Limits(queue_bytes=20_000)) as local:
         report = await measure(local.url, SHORT)
     assert report.figures[1].bytes > 20_000
 
 
 async def test_a_batch_that_never_fits_is_the_servers_refusal() -> None:
-    async with serving(limits=Limits(max_queue_bytes=1000)) as local:
+    async with serving(limits=Limits(queue_bytes=1000)) as local:
         with pytest.raises(errors.Refused):
             await measure(local.url, SHORT)
-        assert await local.store.list_queues() == []
+        assert await local.store.queues() == []
 
 
 async def test_a_measurement_that_is_cancelled_leaves_no_queue() -> None:
@@ -71,7 +72,7 @@ async def test_a_measurement_that_is_cancelled_leaves_no_queue() -> None:
         measuring.cancel()
         with pytest.raises(asyncio.CancelledError):
             await measuring
-        assert await local.store.list_queues() == []
+        assert await local.store.queues() == []
 
 
 async def test_a_queue_that_somebody_deletes_is_not_made_again() -> None:
@@ -82,7 +83,7 @@ async def test_a_queue_that_somebody_deletes_is_not_made_again() -> None:
             await other.delete(name)
         with pytest.raises((errors.QueueReplaced, BenchError)):
             await measuring
-        assert await local.store.list_queues() == []
+        assert await local.store.queues() == []
 
 
 async def test_lines_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +110,8 @@ async def test_a_queue_that_can_not_be_deleted_is_named(monkeypatch: pytest.Monk
     async with serving() as local:
         with pytest.raises(BenchError, match=r"batchq-bench-\w{16} could not .*: not today"):
             await measure(local.url, SHORT)
-        [left] = await local.store.list_queues()
-        assert left.name.startswith("batchq-bench-")
+        [left] = await local.store.queues()
+        assert left.queue.startswith("batchq-bench-")
 
 
 def test_latencies_are_the_median_and_the_nearest_rank() -> None:
@@ -123,7 +124,8 @@ def test_latencies_are_the_median_and_the_nearest_rank() -> None:
 
 def queues(server: ServerProcess) -> list[str]:
     listed = httpx.get(f"{server.url}/queues").json()["queues"]
-    return [queue["name"] for queue in listed if queue["name"].startswith("batchq-bench-")]
+    names = [str(queue["queue"]) for queue in listed]
+    return [name for name in names if name.startswith("batchq-bench-")]
 
 
 def test_the_table(server: ServerProcess) -> None:
@@ -161,7 +163,7 @@ def test_a_signal_ends_it_in_one_line_and_the_queue_is_gone(
     make_server: Callable[..., ServerProcess], number: signal.Signals, code: int, text: str
 ) -> None:
     server = make_server()
-    with start("bench", server.url, "--seconds", "60") as process:
+    with start("bench", server.url, "--seconds", "20") as process:
         deadline = time.monotonic() + _SECONDS
         while not queues(server):
             assert time.monotonic() < deadline

@@ -10,6 +10,7 @@ import h2.connection
 import hyperframe.frame
 import pytest
 from h2.errors import ErrorCodes
+from http2.h2_support import Site, answer, data, peer, read_all, serving, size, wait
 from hyperframe.frame import (
     DataFrame,
     GoAwayFrame,
@@ -20,7 +21,6 @@ from hyperframe.frame import (
 )
 
 from batchq.http2 import Http2Settings
-from tests.http2.h2_support import Site, answer, data, peer, read_all, serving, size, wait
 
 both = pytest.mark.parametrize("cured", [True, False], ids=["cured", "stock"])
 

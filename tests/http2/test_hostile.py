@@ -7,6 +7,17 @@ from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
+from http2.h2_support import (
+    PREFACE,
+    Site,
+    answer,
+    data,
+    peer,
+    read_all,
+    serving,
+    size,
+    wait,
+)
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -22,17 +33,6 @@ from hyperframe.frame import (
 )
 
 from batchq.http2 import Http2Settings
-from tests.http2.h2_support import (
-    PREFACE,
-    Site,
-    answer,
-    data,
-    peer,
-    read_all,
-    serving,
-    size,
-    wait,
-)
 
 SMALL = Http2Settings(control_burst=50, control_rate=1)
 

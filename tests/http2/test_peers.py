@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-
-from tests.http2.h2_support import Server, Site, answer, hello, serving, size
+from http2.h2_support import Server, Site, answer, hello, serving, size
 
 BODY = bytes(range(256)) * 4096 * 3  # 3 MiB, so that windows and frames are many
 

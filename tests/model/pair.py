@@ -128,8 +128,9 @@ class Pair:
             self.loop.close()
 
     def _end_all(self) -> None:
-        for ticket in self.waiting():
-            self.cancel(ticket)
+        # One that leaves may let others go on.
+        while waiting := self.waiting():
+            self.cancel(waiting[0])
         for queue in list(self.model.lives):
             self.delete(queue, None)
         self.advance(2 * self.model.limits.keep_closed)
