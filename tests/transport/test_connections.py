@@ -250,3 +250,24 @@ async def test_cancelling_many_leaves_nothing_behind(
 def test_settings_that_http2_cannot_express_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TransportSettings(**wrong)
+
+
+async def test_a_connect_that_is_cancelled_after_the_socket_opened_writes_nothing() -> None:
+    """What was scheduled for it finds no transport: there is nothing to write to."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()[:2]
+    for turns in range(6):
+        async with httpx.AsyncClient(transport=MultiplexTransport()) as http:
+            task = asyncio.ensure_future(http.get(f"http://{host}:{port}/"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            for _ in range(3):
+                await asyncio.sleep(0)
+    server.close()
+    await server.wait_closed()
+    assert complaints == []

@@ -62,9 +62,10 @@ async def connect(
     """
     loop = asyncio.get_running_loop()
     secure = origin.scheme == "https"
+    connection = Connection(settings, on_change)
     try:
-        transport, connection = await loop.create_connection(
-            lambda: Connection(settings, on_change),
+        transport, _ = await loop.create_connection(
+            lambda: connection,
             origin.host,
             origin.port,
             ssl=ssl_context,
@@ -77,6 +78,10 @@ async def connect(
         raise httpx.ConnectError(str(error)) from error
     except OSError as error:
         raise httpx.ConnectError(str(error)) from error
+    except BaseException:
+        # uvloop closes the socket of a connection that is being made without saying so.
+        connection.give_up()
+        raise
     try:
         if secure:
             _check_alpn(transport, origin)

@@ -205,6 +205,10 @@ class Connection(asyncio.BufferedProtocol):
         self.lost.set_result(None)
         self._fail(httpx.ReadError, message)
 
+    def give_up(self) -> None:
+        """Use nothing of a connection whose making was cancelled: its socket may be closed."""
+        self._sender.stop()
+
     def _protocol_error(self, error: Exception) -> None:
         code = getattr(error, "error_code", ErrorCodes.PROTOCOL_ERROR)
         self._h2.abort(code)

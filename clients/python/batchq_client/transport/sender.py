@@ -38,6 +38,11 @@ class Sender:
         transport.set_write_buffer_limits(high=self._write_buffer)
         self.flush()
 
+    def stop(self) -> None:
+        """Send nothing more, also not what is scheduled."""
+        self._transport = None
+        self._queue.clear()
+
     def want(self, stream: Stream) -> None:
         """The stream has something to send, or may send again."""
         self._queue[stream.stream_id] = stream
