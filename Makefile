@@ -15,10 +15,10 @@ help: ## Show this list
 demo: $(VENV)/.run ## Copy a real file of over a million lines through a server
 	$(BIN)/python -m benchmarks.demo
 
-test: deps $(VENV)/.dev ## Run every test
+test: deps $(VENV)/.bench ## Run every test
 	$(BIN)/python -m pytest -q $(TESTS)
 
-check: deps $(VENV)/.dev ## Check format, lint, types and import rules
+check: deps $(VENV)/.bench ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
