@@ -17,7 +17,7 @@ import msgpack  # type: ignore[import-untyped]  # it has no types of its own
 import orjson
 
 from batchq.errors import BadRequest, NotAcceptable, Unprocessable, UnsupportedMediaType
-from batchq.lines import NEWLINE
+from batchq.lines import NEWLINE, count
 from batchq.model import Batch, Pulled
 
 
@@ -94,7 +94,7 @@ def _from_payload(pieces: Sequence[bytes]) -> Batch:
     if not last.endswith(NEWLINE):
         pieces = [*pieces, NEWLINE]
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Batch(data, data.count(NEWLINE))
+    return Batch(data, count(data))
 
 
 def _from_json(body: bytes) -> Batch:

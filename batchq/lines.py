@@ -8,13 +8,30 @@ from __future__ import annotations
 
 from typing import Final
 
-from batchq.model import Batch
+import numpy as np
+
+from batchq.model import KIB, Batch
 
 NEWLINE: Final = b"\n"
 
 _STRIDE: Final = 16 * 1024
 """Bytes to count at a time when looking for the n-th line end: a count is far quicker
 than a search for each, and what is counted past the goal is bounded by this."""
+
+
+_FEW: Final = 8 * KIB
+"""Bytes below which ``bytes.count`` is quicker than what numpy costs to begin with."""
+
+
+def count(data: bytes | memoryview) -> int:
+    """Counts the lines of a payload.
+
+    On 1 MiB numpy's comparison takes 65 us where ``bytes.count`` takes 350 to 480, which
+    would be a third of what a push costs in all.
+    """
+    if len(data) < _FEW:
+        return bytes(data).count(NEWLINE)
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(NEWLINE)))
 
 
 def batch_of(body: bytes) -> Batch:
@@ -24,7 +41,7 @@ def batch_of(body: bytes) -> Batch:
     """
     if body and not body.endswith(NEWLINE):
         body += NEWLINE
-    return Batch(body, body.count(NEWLINE))
+    return Batch(body, count(body))
 
 
 def find_end(data: bytes, lines: int, start: int, stop: int) -> int:
@@ -73,7 +90,7 @@ def cut(data: bytes, start: int, stop: int, max_lines: int, max_bytes: int) -> t
     by_lines = find_end(data, max_lines, start, end) if max_lines > 0 else start
     if by_lines != -1:
         return by_lines, max_lines
-    return end, data.count(NEWLINE, start, end)
+    return end, count(memoryview(data)[start:end])
 
 
 def valid_utf8(data: bytes) -> int:

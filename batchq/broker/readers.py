@@ -151,7 +151,7 @@ class Readers:
                 return True
             if size < len(data):
                 data = data[:size]
-                count = data.count(lines.NEWLINE)
+                count = lines.count(data)
                 end = Point(run.start.offset + count, run.start.position + size)
         hold = LeaseState(None, life, life.ready.take(end))
         life.out_lines += hold.span.lines
