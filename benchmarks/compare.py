@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.driver import Driver, DriverError
+from benchmarks.budget import Budget
+from benchmarks.driver import CALL_TIMEOUT, Driver, DriverError
 from benchmarks.figures import Run, Series
 from benchmarks.loads import LOADS
 from benchmarks.peers.base import Peer
@@ -18,6 +19,10 @@ from benchmarks.process import ProcessError
 BYTES_CAP = 256 * 1024 * 1024
 """The most payload of one measured call; bounds the memory of servers and drivers."""
 GROWTH_STEP = 16
+LEAST_ROUNDS, MOST_ROUNDS = 2, 5
+PATIENCE = 20
+LEAST_PATIENCE_SECONDS = 6.0
+"""A call that takes so many times the seconds that it should, and these at least, has stalled."""
 
 
 @dataclass(slots=True)
@@ -28,24 +33,27 @@ class Contender:
         peer: The harness's half.
         driver: The load's half.
         lines: How many lines a round moves, found by `calibrate`.
+        patience: Seconds after which a call is given up.
         rates: Lines/s by figure, one value a round.
     """
 
     peer: Peer
     driver: Driver
     lines: int = 0
+    patience: float = CALL_TIMEOUT
     rates: dict[str, list[float]] = field(default_factory=lambda: {"push": [], "pull": []})
 
     def move(self, figure: str, **arguments: Any) -> tuple[float, float]:
         """Run one measured call and return lines/s and seconds."""
-        moved = self.driver.call(figure, **arguments)
+        moved = self.driver.call(figure, self.patience, **arguments)
         seconds = max(moved["seconds"], 1e-9)
         return moved["lines"] / seconds, seconds
 
     def calibrate(self, seconds: float) -> None:
         """Find how many lines take about `seconds` each way; warms up both processes."""
         cap = self.lines_cap()
-        self.lines = self.driver.call("push", lines=1)["lines"]
+        self.patience = max(LEAST_PATIENCE_SECONDS, PATIENCE * seconds)
+        self.lines = self.driver.call("push", self.patience, lines=1)["lines"]
         self._drain()
         while True:
             _, took = self.move("push", lines=self.lines)
@@ -112,7 +120,7 @@ def side_by_side(
     run: Run,
     directory: Path,
     *,
-    rounds: int,
+    budget: Budget,
     seconds: float,
     **conditions: Any,
 ) -> list[Series]:
@@ -125,7 +133,7 @@ def side_by_side(
         peers: Who takes part, in the order of each round.
         run: Takes the series and what is missing.
         directory: Where each contender gets a directory.
-        rounds: How often each is measured.
+        budget: What bounds the number of rounds.
         seconds: About how long one measured call takes.
         conditions: Fields of `Conditions` for all; a peer's own `tuned` go first.
     """
@@ -143,8 +151,8 @@ def side_by_side(
                 note(run, f"{peer.name}: {error}")
                 continue
             contenders.append(contender)
-        for number in range(rounds):
-            say(f"  round {number + 1} of {rounds}: {', '.join(c.peer.name for c in contenders)}")
+        for number in budget.rounds(LEAST_ROUNDS, MOST_ROUNDS):
+            say(f"  round {number + 1}: {', '.join(c.peer.name for c in contenders)}")
             for contender in list(contenders):
                 try:
                     contender.round()

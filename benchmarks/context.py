@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.budget import Budget
 from benchmarks.compare import Contender, note
 from benchmarks.driver import Driver, DriverError
 from benchmarks.figures import Run
@@ -25,6 +26,7 @@ class Context:
 
     Attributes:
         run: Takes the figures.
+        budget: What bounds the rounds of every suite.
         directory: Scratch space on a real disk.
         quick: Whether the run has two minutes rather than twenty.
         store: The stores of the batchq rows: `memory` or `sqlite`.
@@ -32,21 +34,20 @@ class Context:
     """
 
     run: Run
+    budget: Budget
     directory: Path
     quick: bool
     store: str = "memory"
     subject: type[Peer] = Batchq
-    started: float = field(default_factory=time.monotonic)
 
-    @property
-    def rounds(self) -> int:
-        """How often each figure is sampled."""
-        return 3 if self.quick else 5
+    def rounds(self) -> Iterator[int]:
+        """Count the rounds of a figure: two to five, as time allows."""
+        return self.budget.rounds(2, 5)
 
     @property
     def seconds(self) -> float:
         """About how long one measured call takes."""
-        return 0.2 if self.quick else 0.8
+        return 0.15 if self.quick else 0.6
 
     def pick(self, quick: Any, full: Any) -> Any:
         """Choose by mode."""

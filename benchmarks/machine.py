@@ -54,6 +54,11 @@ def program_versions() -> dict[str, str]:
     return found
 
 
+def load_average() -> list[float]:
+    """Tell how many processes wanted a core of late: over 1, 5 and 15 minutes."""
+    return [round(value, 1) for value in os.getloadavg()]
+
+
 def describe() -> dict[str, object]:
     """Describe this machine: processor, cores, memory, kernel, Python, versions."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -63,6 +68,7 @@ def describe() -> dict[str, object]:
         "memory_gib": round(pages / 2**30, 1),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "load_average": load_average(),
         "packages": package_versions(),
         "programs": program_versions(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,19 @@ from benchmarks import plots
 from benchmarks.figures import Run, Series, Target, number, spread
 
 MARKS = {"goal": "**goal**", "gate": "gate", "below": "below", "not measured": "not measured"}
-SHOWN = ("load", "batch_bytes", "lines_per_call", "in_flight", "connections", "store", "fsync")
+SHOWN = (
+    *("load", "batch_bytes", "lines_per_call", "in_flight", "connections", "store", "fsync"),
+    *("file_bytes", "file_lines", "start_up"),
+)
 
 PREFACE = """Written by `python -m benchmarks report` from a run's JSON; not to be edited by hand.
 Contenders ran in turn within the run (A B A B…). A figure is the median of its
-rounds with the smallest and the largest; a ratio is formed round by round first."""
+rounds with the smallest and the largest; a ratio is formed round by round first.
+What each row means, and how to measure yourself: [How to measure](../how-to/measure.md)."""
+
+
+LOAD = """- load average (1, 5, 15 min): {} at the start, {} at the end; the run alone keeps it
+  at one to two, and what is above that are other programs, which make the figures noisy"""
 
 
 def write(run: Run, directory: Path) -> list[Path]:
@@ -34,16 +43,27 @@ def markdown(run: Run, images: list[str]) -> str:
         "## To reach",
         _targets(run.targets),
     ]
-    for load in dict.fromkeys(series.conditions.get("load", "-") for series in run.series):
-        chosen = [series for series in run.series if series.conditions.get("load", "-") == load]
-        parts += [f"## Side by side, load `{load}`", _series(chosen)]
+    paired = [series for series in run.series if series.figure in ("push", "pull")]
+    for load in dict.fromkeys(series.conditions.get("load", "-") for series in paired):
+        chosen = [series for series in paired if series.conditions.get("load", "-") == load]
+        parts += [f"## Side by side, load `{load}`", _pairs(chosen)]
+    others = [series for series in run.series if series not in paired]
+    for figure in dict.fromkeys(series.figure for series in others):
+        title = figure[0].upper() + figure[1:]
+        parts += [f"## {title}", _series([s for s in others if s.figure == figure])]
     if images:
-        parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in images)]
+        parts += ["## Plots", *(f"![{_alt(name, run)}]({name})" for name in images)]
     unmeasured = [f"- {plot.title}: {_cell(plot.why_not)}" for plot in run.growth if plot.why_not]
     missing = unmeasured + [f"- {_cell(text)}" for text in run.missing]
     if missing:
         parts += ["## Not found or failed", "\n".join(missing)]
     return "\n\n".join(parts) + "\n"
+
+
+def _alt(image: str, run: Run) -> str:
+    """Say what a plot shows, for those who do not see it."""
+    name = image.removesuffix(".svg")
+    return {plot.name: plot.title for plot in run.growth}.get(name, name.replace("-", ", "))
 
 
 def _machine(run: Run) -> str:
@@ -53,11 +73,16 @@ def _machine(run: Run) -> str:
     lines = [
         f"- run: {run.mode}, {run.started}, {run.seconds:.0f} s",
         "- machine: {}, {} cores, {} GiB, {}; server on one core, load on another".format(*place),
+        LOAD.format(_loads(machine, "load_average"), _loads(machine, "load_average_end")),
         f"- Python {machine.get('python')}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items()),
         "- " + "; ".join(str(text) for text in machine.get("programs", {}).values()),
     ]
     return "\n".join(lines)
+
+
+def _loads(machine: dict[str, Any], key: str) -> str:
+    return " ".join(f"{value:g}" for value in machine.get(key, ())) or "unknown"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -95,24 +120,50 @@ def _targets(targets: list[Target]) -> str:
     return _table(head, rows)
 
 
-def _conditions(conditions: dict[str, Any]) -> str:
-    shown = [(key, conditions[key]) for key in SHOWN if conditions.get(key, "-") != "-"]
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown)
+def _conditions(conditions: dict[str, Any], common: dict[str, Any] | None = None) -> str:
+    """Name conditions, without those that a table's contenders have in common."""
+    shown = [
+        f"{key.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{key} {value}"
+        for key in SHOWN
+        if (value := conditions.get(key, "-")) not in ("-", (common or {}).get(key, "-"))
+    ]
+    return ", ".join(shown).replace("_", " ")
+
+
+def _common(chosen: list[Series]) -> dict[str, Any]:
+    """Find the conditions' values that most of these contenders have."""
+    return {
+        key: Counter(series.conditions.get(key, "-") for series in chosen).most_common(1)[0][0]
+        for key in SHOWN
+    }
+
+
+def _pairs(chosen: list[Series]) -> str:
+    """Put push and pull side by side, a row a contender."""
+    common = _common(chosen)
+    rows = []
+    for name in dict.fromkeys(series.contender for series in chosen):
+        own = {series.figure: series for series in chosen if series.contender == name}
+        one = next(iter(own.values()))
+        rates = [spread(own[key].samples) if key in own else "-" for key in ("push", "pull")]
+        rows.append(
+            [name, *rates, one.client, _conditions(one.conditions, common) or "-", one.settings]
+        )
+    head = ["contender", "push, lines/s", "pull, lines/s", "client", "else than that", "settings"]
+    return f"Conditions: {_conditions(common)}.\n\n{_table(head, rows)}"
 
 
 def _series(chosen: list[Series]) -> str:
     rows = [
         [
             series.contender,
-            series.figure,
             f"{spread(series.samples)} {series.unit}",
             series.client,
             _conditions(series.conditions),
-            series.settings,
         ]
         for series in chosen
     ]
-    return _table(["contender", "figure", "measured", "client", "conditions", "settings"], rows)
+    return _table(["contender", "measured", "client", "conditions"], rows)
 
 
 def targets_text(run: Run) -> str:

@@ -23,6 +23,9 @@ from benchmarks.peers.base import Moved, Peer, python
 
 TIMEOUT = httpx.Timeout(60)
 
+ENVIRONMENT = {"BATCHQ_MAX_QUEUE_BYTES": str(8 * 2**30), "BATCHQ_MAX_QUEUES": "20000"}
+"""What the batchq servers are given beside their defaults: room for the deepest runs."""
+
 
 def batchq_command() -> str | None:
     """Find the `batchq` command: beside this interpreter, else on the path."""
@@ -100,7 +103,8 @@ class HttpPeer(Peer):
         """Pull the pushed lines, `in_flight` requests at once."""
         moved = [0, 0]
         started = time.perf_counter()
-        await _together(self.conditions.in_flight, lambda: self._pull_worker(moved))
+        asked = [0]
+        await _together(self.conditions.in_flight, lambda: self._pull_worker(moved, asked))
         if moved[0] != self._expected:
             raise RuntimeError(f"pulled {moved[0]} lines of {self._expected}")
         return timed(started, moved[0], moved[1])
@@ -195,10 +199,19 @@ class HttpPeer(Peer):
                 group.create_task(write())
         return timed(started, wanted, size)
 
-    async def _pull_worker(self, moved: list[int]) -> None:
+    async def _pull_worker(self, moved: list[int], asked: list[int]) -> None:
+        """Pull while more is left than what the pulls under way will bring.
+
+        Args:
+            moved: Lines and bytes that came so far, of all workers.
+            asked: Lines that pulls under way are about to bring, of all workers. Without it the
+                end of a short measurement is as many pulls that find nothing as are in flight.
+        """
         path = self.pull_path()
-        while moved[0] < self._expected:
+        while moved[0] + asked[0] < self._expected:
+            asked[0] += self.lines_per_call
             answer = await self.http.request(self.pull_method, path)
+            asked[0] -= self.lines_per_call
             answer.raise_for_status()
             if answer.status_code == httpx.codes.NO_CONTENT:
                 return
@@ -213,8 +226,8 @@ class Floor(HttpPeer):
     about = "plain Quart on plain Hypercorn, plain httpx over HTTP/2"
     client = "httpx, stock HTTP/2 transport"
     settings = "all defaults"
-    # With four pushes of 1 MiB in flight, stock against stock stalls until it times out.
-    tuned: ClassVar[Mapping[str, Any]] = {"in_flight": 2}
+    # With more pushes of 1 MiB in flight, stock against stock stalls until it times out.
+    tuned: ClassVar[Mapping[str, Any]] = {"in_flight": 1}
     # httpx ends a POST without body by an empty DATA frame; plain Hypercorn drops the
     # connection when that comes after the answer.
     pull_method = "GET"
@@ -237,7 +250,9 @@ class Batchq(HttpPeer):
 
     name = "batchq"
     about = "batchq server, batchq client"
-    settings = "batchq server, defaults"
+    settings = (
+        " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items()) + ", else defaults"
+    )
     client = "httpx over batchq's transport"
 
     def __init__(self, directory: str, port: int = 0, **conditions: Any) -> None:
@@ -260,8 +275,8 @@ class Batchq(HttpPeer):
         return command
 
     def environment(self) -> Mapping[str, str]:
-        """Let a queue grow to what the deepest run needs (bytes)."""
-        return {"BATCHQ_MAX_QUEUE_BYTES": str(8 * 2**30), "BATCHQ_MAX_QUEUES": "20000"}
+        """Give the server what `settings` says."""
+        return ENVIRONMENT
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Make batchq's own transport."""

@@ -1,4 +1,8 @@
-"""file → queue → file, writer and reader at once, each a program; the digest is checked."""
+"""file → queue → file, writer and reader at once, each a program; the digest is checked.
+
+What the programs take to start is measured in each round as the copy of a file of one line,
+and taken off for all contenders alike: one of them can only be given a short file.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ from benchmarks.stats import paired_ratios
 TIMEOUT = 120
 MIB = 1024 * 1024
 Commands = tuple[list[str], list[str]]
+Source = tuple[Path, int]
+"""A file and how many lines it has."""
 
 
 def run(context: Context) -> None:
@@ -49,7 +55,7 @@ def run(context: Context) -> None:
             target.why_not = why_not or "asked for with --store sqlite"
 
 
-def _file(directory: Path, size: int) -> tuple[Path, int]:
+def _file(directory: Path, size: int) -> Source:
     """Write a file of about `size` bytes of the load `short`; return it and its lines."""
     path = directory / f"source-{size}"
     pool = loads.pool("short", MIB)
@@ -65,44 +71,68 @@ def _file(directory: Path, size: int) -> tuple[Path, int]:
 def _measure(context: Context, rates: dict[str, list[float]]) -> None:
     directory = context.directory / "copy"
     directory.mkdir()
-    large = _file(directory, context.pick(128, 1024) * MIB)
-    middle = _file(directory, context.pick(16, 128) * MIB)
-    small = directory / "source-lines", context.pick(2_000, 10_000)
-    small[0].write_bytes(loads.LOADS["short"].batch(0, small[1]).payload)
+    # Long enough for the fastest to take about twice what its programs take to start.
+    whole = _file(directory, context.pick(96, 384) * MIB)
+    few = directory / "source-lines", context.pick(500, 2_000)
+    few[0].write_bytes(loads.LOADS["short"].batch(0, few[1]).payload)
+    one = directory / "source-one", 1
+    one[0].write_bytes(loads.LOADS["short"].batch(0, 1).payload)
+    starts: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        ours = context.server(stack, "copy-memory")
-        redis = RedisLine.at(directory)
-        redis.start()
-        stack.callback(redis.stop)
-        contenders: list[tuple[str, tuple[Path, int], Callable[[Path, str, int], Commands]]] = [
-            ("batchq copy", large, lambda path, name, _: _batchq(path, ours.port, name)),
-            (
-                "redis per line",
-                middle,
-                lambda path, name, lines: _copier("redis", path, redis.port, name, lines),
-            ),
-            (
-                "one line a request",
-                small,
-                lambda path, name, lines: _copier("line", path, ours.port, name, lines),
-            ),
-        ]
-        if context.store == "sqlite":
-            store = f"sqlite:{context.directory / 'copy.db'}"
-            disk = context.server(stack, "copy-sqlite", store=store, fsync="always")
-            contenders.append(
-                ("batchq copy, SQLite", large, lambda path, name, _: _batchq(path, disk.port, name))
-            )
-        for number in range(context.pick(2, 5)):
-            for name, (path, lines), commands in contenders:
+        contenders = _contenders(context, stack, whole, few)
+        for number in context.rounds():
+            for name, (source, commands) in contenders.items():
                 # A queue that was closed stays so: each copy has a name of its own.
                 queue = f"{name.split()[0]}-{name.split()[-1]}-{number}"
-                seconds = _copy(directory, path, commands(path, queue, lines))
-                rates.setdefault(name, []).append(lines / seconds)
-    context.run.series += [
-        Series(name, "copy", "lines/s", samples, {"load": "short"}, "two programs at once")
-        for name, samples in rates.items()
-    ]
+                whole_seconds = _copy(directory, source[0], commands(source[0], queue, source[1]))
+                # After the file, so that what the kernel caches of the programs is there.
+                start = _copy(directory, one[0], commands(one[0], f"{queue}-one", 1))
+                seconds = whole_seconds - start
+                if seconds <= 0:
+                    raise RuntimeError(f"{name}: the file is too short to be timed")
+                starts.setdefault(name, []).append(start)
+                rates.setdefault(name, []).append(source[1] / seconds)
+    for name, samples in rates.items():
+        path, lines = contenders[name][0]
+        conditions = {
+            "load": "short",
+            "file_bytes": path.stat().st_size,
+            "file_lines": lines,
+            "start_up": f"{spread(starts[name])} s, taken off",
+        }
+        context.run.series.append(
+            Series(name, "copy", "lines/s", samples, conditions, "two programs at once")
+        )
+
+
+def _contenders(
+    context: Context, stack: ExitStack, whole: Source, few: Source
+) -> dict[str, tuple[Source, Callable[[Path, str, int], Commands]]]:
+    """Start the servers; give each contender's file (with its lines) and its two programs."""
+    ours = context.server(stack, "copy-memory")
+    redis = RedisLine.at(context.directory / "copy")
+    redis.start()
+    stack.callback(redis.stop)
+    contenders: dict[str, tuple[Source, Callable[[Path, str, int], Commands]]] = {
+        "batchq copy": (whole, lambda path, name, _: _batchq(path, ours.port, name)),
+        "redis per line": (
+            whole,
+            lambda path, name, lines: _copier("redis", path, redis.port, name, lines),
+        ),
+        # Whole it would take hours.
+        "one line a request": (
+            few,
+            lambda path, name, lines: _copier("line", path, ours.port, name, lines),
+        ),
+    }
+    if context.store == "sqlite":
+        store = f"sqlite:{context.directory / 'copy.db'}"
+        disk = context.server(stack, "copy-sqlite", store=store, fsync="always")
+        contenders["batchq copy, SQLite"] = (
+            whole,
+            lambda path, name, _: _batchq(path, disk.port, name),
+        )
+    return contenders
 
 
 def _batchq(path: Path, port: int, queue: str) -> Commands:

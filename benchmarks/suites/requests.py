@@ -35,7 +35,7 @@ def run(context: Context) -> None:
 
 
 def _measure(context: Context, rows: dict[str, Target]) -> None:
-    requests = context.pick(3_000, 15_000)
+    requests = context.pick(1_000, 15_000)
     line = context.directory / "one-line"
     line.write_bytes(loads.LOADS["short"].batch(0, 1).payload)
     rates: dict[str, list[float]] = {"hello push": [], "hello pull": [], "push": [], "pull": []}
@@ -46,7 +46,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         stack.callback(hello.stop)
         driver = Driver("benchmarks.suites.requests:H2load", {}, context.directory / "h2load.log")
         stack.callback(driver.stop)
-        for number in range(context.rounds + 1):
+        for number in context.budget.rounds(3, 6):
             measured = {
                 "hello push": _rate(driver, hello, "push/q", requests, line),
                 "push": _rate(driver, ours, f"push/q{number}", requests, line),

@@ -53,7 +53,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         )
         for contender in (memory, append, disk):
             contender.calibrate(context.seconds)
-        for _ in range(context.rounds):
+        for _ in context.rounds():
             for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
                 contender.round()
                 for figure, samples in contender.rates.items():

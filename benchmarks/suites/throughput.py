@@ -16,9 +16,10 @@ GATES = {"push": (9, 12), "pull": (3, 5)}
 
 def run(context: Context) -> None:
     """Measure all peers on `short`, some on the other loads, then form the rows."""
-    _compare(context, tuple(PEERS), "short")
-    if not context.quick:
-        for load in OTHER_LOADS:
+    with context.budget.share(context.pick(1, 0.55)):
+        _compare(context, tuple(PEERS), "short")
+    for at, load in enumerate(context.pick((), OTHER_LOADS)):
+        with context.budget.share(1 / (len(OTHER_LOADS) - at)):
             _compare(context, OTHER_LOADS_PEERS, load)
     context.run.targets += [row(context, figure) for figure in GATES]
 
@@ -28,7 +29,7 @@ def _compare(context: Context, names: tuple[str, ...], load: str) -> None:
         [PEERS[name] for name in names],
         context.run,
         context.directory / load,
-        rounds=context.rounds,
+        budget=context.budget,
         seconds=context.seconds,
         load=load,
     )

@@ -15,6 +15,7 @@ from benchmarks.stats import paired_ratios
 PULLS = 5_000
 WAKES = 60
 BESIDE_ROUNDS = 2
+WARM_ROUNDS = 3
 
 
 def run(context: Context) -> None:
@@ -34,8 +35,9 @@ def run(context: Context) -> None:
     why_not = context.unable()
     if not why_not:
         try:
-            for number in range(context.pick(2, 4)):
-                _round(context, rows, number)
+            with context.budget.share(0.6):
+                for number in context.budget.rounds(2, 4):
+                    _round(context, rows, number)
             _curve(context, curve)
         except Failure as error:
             why_not = str(error)
@@ -77,16 +79,21 @@ def _round(context: Context, rows: dict[str, Target], number: int) -> None:
         holder.call("drop")
         pusher = context.drive(stack, peer)
         pusher.calibrate(context.seconds)
-        # One round that is not counted: the first to fill the server's memory is slower.
-        pusher.round()
+        _warm(pusher, context.pick(1, WARM_ROUNDS))
         without, beside = [], []
-        for _ in range(BESIDE_ROUNDS):
+        for _ in range(context.pick(1, BESIDE_ROUNDS)):
             without.append(_push_rate(pusher))
             _hold(holder, PULLS)
             beside.append(_push_rate(pusher))
             holder.call("drop")
         rows["beside"].samples += paired_ratios(beside, without)
         rows["beside"].absolute = f"{spread(beside)} against {spread(without)} lines/s (last round)"
+
+
+def _warm(pusher: Contender, rounds: int) -> None:
+    """Move what is not counted: a server that fills its memory for the first time is slower."""
+    for _ in range(rounds):
+        pusher.round()
 
 
 def _push_rate(pusher: Contender) -> float:
@@ -98,20 +105,21 @@ def _push_rate(pusher: Contender) -> float:
 
 
 def _curve(context: Context, growth: Growth) -> None:
-    counts = context.pick((0, PULLS), (0, 10, 100, 1000, 2500, PULLS))
+    counts = context.pick((0, 1000), (0, 10, 100, 1000, 2500, PULLS))
     with ExitStack() as stack:
         peer = context.server(stack, "waiting-curve")
         holder = _holder(stack, context, peer.port)
         pusher = context.drive(stack, peer)
         pusher.calibrate(context.seconds)
-        pusher.round()
+        _warm(pusher, WARM_ROUNDS)
         curves = {figure: Curve(figure) for figure in ("push", "pull")}
-        for count in counts:
+        for at, count in enumerate(counts):
             if count:
                 _hold(holder, count)
             pusher.rates = {"push": [], "pull": []}
-            for _ in range(3):
-                pusher.round()
+            with context.budget.share(1 / (len(counts) - at)):
+                for _ in context.budget.rounds(2, 4):
+                    pusher.round()
             for figure, curve in curves.items():
                 curve.points.append((count, pusher.rates[figure]))
         holder.call("drop")

@@ -52,6 +52,12 @@ async def test_figures_are_of_what_was_moved_and_nothing_is_left() -> None:
     assert report.level == "process"
 
 
+async def test_no_time_at_all_still_gives_each_figure() -> None:
+    async with serving() as local:
+        report = await measure(local.url, BenchOptions(4096, in_flight=1, seconds=0))
+    assert [figure.requests for figure in report.figures] == [1, 1, 2]
+
+
 async def test_a_server_with_little_room_is_measured_in_rounds() -> None:
     async with serving(limits=Limits(queue_bytes=20_000)) as local:
         report = await measure(local.url, SHORT)

@@ -12,12 +12,13 @@ import os
 import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from batchq_client.client import Client
-from batchq_client.errors import ClientError, NoSuchQueue, QueueFull
+from batchq_client.errors import ClientError, NoSuchQueue, NotSent, QueueFull, Refused
 from batchq_client.model import Nothing, Pulled, Pushed
 
 LINE_BYTES: Final = 20
@@ -113,14 +114,14 @@ class BenchReport:
 
     Attributes:
         url: the server.
-        store: what its store says of itself.
+        level: what a push that was answered survives on it.
         options: how it was measured.
         seconds: how long it took in all.
         figures: push, pull and round trip.
     """
 
     url: str
-    store: str
+    level: str
     options: BenchOptions
     seconds: float
     figures: list[Figure]
@@ -129,7 +130,7 @@ class BenchReport:
         """The report as JSON values; names carry the units."""
         return {
             "url": self.url,
-            "store": self.store,
+            "level": self.level,
             "batch_bytes": self.options.batch_bytes,
             "in_flight": self.options.in_flight,
             "line_bytes": LINE_BYTES,
@@ -154,15 +155,14 @@ async def measure(url: str, options: BenchOptions | None = None) -> BenchReport:
     began = time.monotonic()
     async with Client(url) as client:
         health = await client.healthz()
-        try:
-            async with asyncio.timeout(settled.seconds + _GRACE_SECONDS), _Scratch(client) as queue:
-                figures = await _Bench(client, queue, settled).run()
-        except TimeoutError:
-            raise BenchError(
-                f"{client.base_url} did not answer within {_GRACE_SECONDS:g} s"
-            ) from None
+        async with _scratch(client) as queue:
+            try:
+                async with asyncio.timeout(settled.seconds + _GRACE_SECONDS):
+                    figures = await _Bench(client, queue, settled).run()
+            except TimeoutError:
+                raise BenchError(f"no answer from {url} for {_GRACE_SECONDS:g} s") from None
         took = time.monotonic() - began
-        return BenchReport(client.base_url, health.store, settled, took, figures)
+        return BenchReport(client.base_url, health.level, settled, took, figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,41 +173,41 @@ class _Queue:
     life: str
 
 
-class _Scratch:
-    """A queue for the length of a block."""
+@asynccontextmanager
+async def _scratch(client: Client) -> AsyncIterator[_Queue]:
+    """Makes a queue for the length of a block.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._name = f"batchq-bench-{secrets.token_hex(8)}"
-        self._made: asyncio.Future[Pushed] | None = None
+    Raises:
+        BenchError: it could not be deleted; another error of the block has a note that says so.
+    """
+    name = f"batchq-bench-{secrets.token_hex(8)}"
+    making = asyncio.ensure_future(client.push(name, b""))
+    try:
+        # Shielded: a push that is given up may still arrive, and after the deletion.
+        made = await asyncio.shield(making)
+        yield _Queue(name, made.queue_id)
+    except BaseException as error:
+        left = await _delete(client, name, making)
+        if left:
+            error.add_note(left)
+        raise
+    left = await _delete(client, name, making)
+    if left:
+        raise BenchError(left)
 
-    async def __aenter__(self) -> _Queue:
-        self._made = asyncio.ensure_future(self._client.push(self._name, b""))
-        try:
-            # Shielded: a push that is given up may still arrive, and after the deletion.
-            made = await asyncio.shield(self._made)
-        except asyncio.CancelledError:
-            await self._delete()
-            raise
-        return _Queue(self._name, made.queue_id)
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            await self._delete()
-        except (ClientError, TimeoutError) as fault:
-            note = f"the queue {self._name} could not be deleted: {fault or 'no answer'}"
-            if error is None:
-                raise BenchError(note) from fault
-            error.add_note(note)
-
-    async def _delete(self) -> None:
+async def _delete(client: Client, name: str, making: asyncio.Future[Pushed]) -> str:
+    """Deletes the queue; gives what is to be said when it is still there."""
+    try:
         async with asyncio.timeout(_DELETE_SECONDS):
-            if self._made is not None:
-                await asyncio.wait({self._made})
-            try:
-                await self._client.delete(self._name)
-            except NoSuchQueue:
-                return
+            await asyncio.wait({making})
+            if not isinstance(making.exception(), Refused | NotSent):
+                await client.delete(name)
+    except NoSuchQueue:
+        return ""
+    except (ClientError, TimeoutError) as fault:
+        return f"the queue {name} could not be deleted: {str(fault) or 'no answer'}"
+    return ""
 
 
 class _Bench:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.__main__ import SUITES, shares
+from benchmarks.peers.http import OneLine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_the_last_suite_gets_all_that_is_left(store: str) -> None:
+    fractions = shares(SUITES, store)
+    assert [name for name, _ in fractions] == list(SUITES)
+    assert fractions[-1][1] == 1
+    assert all(0 <= fraction <= 1 for _, fraction in fractions)
+    assert (dict(fractions)["sqlite"] > 0) == (store == "sqlite")
+    assert shares(["copy"], store) == [("copy", 1)]
+
+
+def test_shares_follow_the_weights() -> None:
+    left, given = 1.0, {}
+    for name, fraction in shares(SUITES, "sqlite"):
+        given[name] = left * fraction
+        left -= given[name]
+    total = sum(weight for _, weight in SUITES.values())
+    for name, (_, weight) in SUITES.items():
+        assert given[name] == pytest.approx(weight / total)
+
+
+def test_a_run_says_the_seconds_that_it_took(tmp_path: Path) -> None:
+    output = tmp_path / "result.json"
+    arguments = ["run", "--quick", "--only", "sqlite", "--seconds", "50", "--output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"s, written to {output}" in done.stderr
+    assert "push, SQLite, fsync always" in done.stdout
+    saved = json.loads(output.read_text())
+    assert 0 <= saved["seconds"] < 50
+    assert len(saved["machine"]["load_average_end"]) == 3
+
+
+async def test_no_more_is_pulled_than_was_pushed(tmp_path: Path) -> None:
+    calls: Counter[str] = Counter()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        figure = request.url.path.split("/")[1]
+        calls[figure] += 1
+        return httpx.Response(200, headers={"Batch-Lines": "1"}, content=b"line\n")
+
+    peer = OneLine(str(tmp_path))
+    assert peer.conditions.in_flight > 5
+    peer._http = httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url="http://127.0.0.1"
+    )
+    assert (await peer.push(5))["lines"] == 5
+    assert (await peer.pull())["lines"] == 5
+    assert calls == {"push": 5, "pull": 5}
+    await peer.close()
