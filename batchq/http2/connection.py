@@ -15,7 +15,7 @@ from hypercorn.config import Config
 
 from batchq.http2 import frames
 from batchq.http2.budget import Budget
-from batchq.http2.control import DRAIN_PING, ControlFrames
+from batchq.http2.control import ControlFrames
 from batchq.http2.frames import ConnectionFaultError
 from batchq.http2.headers import (
     NO_DYNAMIC_TABLE,
@@ -75,7 +75,6 @@ class Connection(FrameReader):
         self.handlers = 0  # tasks of the application, also of streams that are over
         self.highest = 0  # the last stream that was opened
         self.draining = False
-        self._warned = False  # the first GOAWAY of two is out
         self.idle_since = now()
         self._start = host.start
         self._over = host.over
@@ -345,27 +344,12 @@ class Connection(FrameReader):
     def drain(self) -> None:
         """Take no new streams; finish those that are open, then the connection.
 
-        The first GOAWAY names no last stream, so that nothing that is on its way is lost
-        to a client that gives up what lies above it (RFC 9113 section 6.8); new streams are
-        refused. ``last_goaway`` follows once the client has seen it.
+        New streams are refused, which is safe to send again. GOAWAY comes when the open
+        ones are done, not before: h2, and so stock httpx, takes no frame after it and would
+        lose their answers, although RFC 9113 section 6.8 lets them come.
         """
-        if self.draining:
-            return
         self.draining = True
-        self._warned = True
-        self.sender.write(frames.goaway(frames.HIGHEST_STREAM, ErrorCodes.NO_ERROR))
-        self.sender.write(frames.ping(DRAIN_PING, ack=False))
         if not self.streams:
-            self.last_goaway()
-
-    def last_goaway(self) -> None:
-        """Say which stream is the last one that is answered."""
-        if not self._warned or self.closed:
-            return
-        self._warned = False
-        if self.streams:
-            self.sender.write(frames.goaway(self.highest, ErrorCodes.NO_ERROR))
-        else:
             self.finish()
 
     def client_leaves(self) -> None:

@@ -14,9 +14,6 @@ from batchq.http2.settings import MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE
 if TYPE_CHECKING:
     from batchq.http2.connection import Connection
 
-# The answer to this PING says that the client has seen the GOAWAY before it.
-DRAIN_PING = b"drained?"
-
 # A change of the initial window walks over all streams; so many cost one more token.
 _STREAMS_A_TOKEN = 64
 
@@ -118,13 +115,9 @@ class ControlFrames:
         _expect_connection(stream_id, "PING")
         _expect_length(payload, 8, "PING")
         connection = self._connection
+        connection.charge()
         if not flags & frames.ACK:
-            connection.charge()
             connection.sender.write(frames.ping(payload, ack=True))
-        elif payload == DRAIN_PING:
-            connection.last_goaway()
-        else:
-            connection.charge()
 
     def _goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         _expect_connection(stream_id, "GOAWAY")

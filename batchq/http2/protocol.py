@@ -135,7 +135,6 @@ class H2Protocol:
             return
         connection.drain()
         if not connection.closed:
-            self._after("goaway", self._settings.linger, connection.last_goaway)
             self._after("drain", self._settings.drain_timeout, connection.finish)
 
     def over(self) -> None:

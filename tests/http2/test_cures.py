@@ -396,8 +396,8 @@ async def test_a_graceful_end_loses_nothing(cured: bool) -> None:
         assert server.registry is not None
         server.registry.on_drain(leaving.set)
         server.stop.set()
-        first = await client.until(GoAwayFrame)
-        assert (first.last_stream_id, first.error_code) == (2**31 - 1, 0)
+        # Stock h2 takes nothing after GOAWAY: the answers come before it.
+        assert await client.status(1) == 204
         client.send(client.request(7), data(3, b"def", end=True))
         statuses: dict[int, str] = {}
         refused = []
@@ -406,7 +406,7 @@ async def test_a_graceful_end_loses_nothing(cured: bool) -> None:
                 statuses[frame.stream_id] = frame.fields[":status"]  # type: ignore[attr-defined]
             elif isinstance(frame, RstStreamFrame):
                 refused.append((frame.stream_id, frame.error_code))
-        assert statuses == {1: "204", 3: "200"}
+        assert statuses == {3: "200"}
         assert refused == [(7, ErrorCodes.REFUSED_STREAM)]
         assert isinstance(client.seen[-1], GoAwayFrame)
         await asyncio.wait_for(server.task, 10)

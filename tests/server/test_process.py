@@ -43,6 +43,20 @@ async def test_it_tells_where_it_listens_and_what_it_promises(make_server: Make)
     assert "nothing but the process" in promise
 
 
+async def test_a_signal_answers_stock_httpx_over_http2(make_server: Make) -> None:
+    """Its h2 takes no frame after GOAWAY, so that the answers must come before it."""
+    server = make_server()
+    async with client_of(server.url) as aside, client_of(server.url) as http:
+        await aside.post("/push/q", content=b"")
+        waiting = [asyncio.create_task(http.post("/pull/q?wait=60")) for _ in range(3)]
+        while (await aside.get("/queues/q")).json()["waiting_pulls"] < len(waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await aside.aclose()
+        server.send(signal.SIGTERM)
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [204] * 3
+    assert server.wait() == 0
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 async def test_a_signal_answers_what_waits_and_ends_it(
