@@ -15,9 +15,9 @@ durable, the store says ``applied``, and only then anyone sees it. Waits end by
 A store that keeps lines elsewhere too bounds those in memory (``memory``), and answers
 ``take_loads`` with ``loaded``. It says ``abort`` when changes can't be made durable.
 
-``writers`` and ``readers`` hold the rules, ``undo`` and ``restore`` those of failure and
-of a new start, ``state`` what is remembered, ``log``, ``cache`` and ``ready`` the lines,
-``hub`` what all of them share.
+``writers``, ``parking``, ``readers`` and ``leases`` hold the rules, ``undo`` and ``restore``
+those of failure and of a new start, ``state`` what is remembered, ``log``, ``cache`` and
+``ready`` the lines, ``hub`` what all of them share.
 """
 
 from batchq.broker.broker import Broker

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, Load
 from batchq.broker.hub import Hub, Outcome
+from batchq.broker.leases import Leases
 from batchq.broker.log import Span
 from batchq.broker.readers import Readers
 from batchq.broker.restore import Kept, restore_life
@@ -37,7 +38,8 @@ class Broker:
         self, limits: Limits, new_id: Callable[[], str], memory: int | None = None
     ) -> None:
         self._hub = Hub(limits, new_id, memory)
-        self._readers = Readers(self._hub)
+        self._leases = Leases(self._hub, on_ready=lambda slot, now: self._readers.settle(now, slot))
+        self._readers = Readers(self._hub, self._leases)
         self._writers = Writers(
             self._hub, on_full=lambda slot, now: self._readers.settle(now, slot)
         )
@@ -58,21 +60,21 @@ class Broker:
 
     def finish(self, ticket: Ticket, held: Held) -> None:
         """Hands held lines to their reader for good. Outcome: the queue's id, or an error."""
-        self._readers.finish(ticket, held)
+        self._leases.finish(ticket, held)
 
     def give_back(self, now: float, held: Held) -> None:
         """Puts held lines back in their place, as if they had not been taken."""
-        self._readers.give_back(now, held)
+        self._leases.give_back(now, held)
 
     def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
         """Acknowledges leases. Outcome: the queue's id, or an error."""
-        self._readers.ack(ticket, queue, leases, queue_id)
+        self._leases.ack(ticket, queue, leases, queue_id)
 
     def release(
         self, now: float, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None
     ) -> None:
         """Gives leases back. Outcome: the queue's id, or an error."""
-        self._readers.release(now, ticket, queue, leases, queue_id)
+        self._leases.release(now, ticket, queue, leases, queue_id)
 
     def extend(
         self,
@@ -84,7 +86,7 @@ class Broker:
         queue_id: str | None,
     ) -> None:
         """Sets when leases end. Outcome: the queue's id, or an error."""
-        self._readers.extend(now, ticket, queue, leases, seconds, queue_id)
+        self._leases.extend(now, ticket, queue, leases, seconds, queue_id)
 
     def delete(self, ticket: Ticket, queue: str, queue_id: str | None) -> None:
         """Ends a life. Outcome: its id, or an error."""
@@ -163,7 +165,7 @@ class Broker:
         hub.outstanding.clear()
         hub.outstanding.extend(left)
         hub.changes.clear()
-        for slot in undo(hub, self._readers, now, failed, error):
+        for slot in undo(hub, self._leases, now, failed, error):
             self._writers.make_room(now, slot)
             self._readers.settle(now, slot)
             hub.tidy(slot)
@@ -279,7 +281,7 @@ class Broker:
 
     def _consumed(self, now: float, change: Consume) -> None:
         life = change.life
-        self._readers.consumed(change)
+        self._leases.consumed(change)
         slot = self._hub.slots.get(life.name)
         if slot is not None and slot.life is life:
             self._writers.make_room(now, slot)

@@ -1,21 +1,19 @@
-"""The readers' rules: pulls, waiting, leases.
+"""The readers' rules: pulls and waiting.
 
 Several waiting pulls are served in the order they came, each when its own condition
-holds. Lines that are taken without a lease are held until the caller says that they
-are on their way (``finish``), so that a reader who has left takes nothing.
+holds. What becomes of lines that were handed out is told in ``leases``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from batchq import lines
-from batchq.broker.changes import Consume
 from batchq.broker.hub import Hub, replaced
+from batchq.broker.leases import Leases
 from batchq.broker.log import Missing, Point, Span
 from batchq.broker.state import Held, LeaseState, Life, Slot, Ticket, Waiter
-from batchq.errors import BatchqError, LeaseLost, NotAcceptable, QueueReplaced
+from batchq.errors import BatchqError, NotAcceptable
 from batchq.model import MIB, End, Lease, Nothing, Pulled, PullRequest
 
 _NO_BOUND: Final = 2**62
@@ -25,14 +23,16 @@ READ_AHEAD: Final = 4 * MIB
 
 
 class Readers:
-    """Decides pulls and what becomes of leases.
+    """Decides pulls.
 
     Args:
         hub: the shared state.
+        leases: keeps the lines that are out.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, leases: Leases) -> None:
         self._hub = hub
+        self._leases = leases
 
     # Pulls
 
@@ -155,7 +155,7 @@ class Readers:
                 end = Point(run.start.offset + count, run.start.position + size)
         hold = LeaseState(None, life, life.ready.take(end))
         life.out_lines += hold.span.lines
-        lease = self._lease(now, hold, request)
+        lease = self._leases.lend(now, hold, request.lease, request.lease_id)
         pulled = _pulled(hold, data, lease)
         if lease is None:
             self._hub.answer(waiter.ticket, Held(pulled, slot.name, hold))
@@ -163,15 +163,6 @@ class Readers:
             self._hub.answer(waiter.ticket, pulled)
         self._read_ahead(life)
         return True
-
-    def _lease(self, now: float, hold: LeaseState, request: PullRequest) -> Lease | None:
-        """Makes a lease of lines that are on their way, where one is asked for."""
-        if request.lease is None:
-            return None
-        hold.id = request.lease_id or self._hub.new_id()
-        hold.life.leases[hold.id] = hold
-        hold.life.leased_lines += hold.span.lines
-        return self._arm(now, hold, request.lease)
 
     def _hand_out_again(self, now: float, life: Life, hold: LeaseState, waiter: Waiter) -> bool:
         """Answers a retried pull with what its lease holds; the lease begins anew.
@@ -184,7 +175,7 @@ class Readers:
             return False
         hold.times += 1
         seconds = waiter.request.lease
-        lease = self._arm(now, hold, seconds if seconds is not None else 0.0)
+        lease = self._leases.arm(now, hold, seconds if seconds is not None else 0.0)
         self._hub.answer(waiter.ticket, _pulled(hold, life.log.read(hold.span), lease))
         return True
 
@@ -215,13 +206,6 @@ class Readers:
         if slot is not None and slot.life is life:
             self.settle(now, slot)
             self._hub.tidy(slot)
-
-    def _arm(self, now: float, hold: LeaseState, seconds: float) -> Lease:
-        """Sets when a lease runs out."""
-        seconds = min(seconds, self._hub.limits.lease_seconds)
-        self._hub.timers.cancel(hold.timer)
-        hold.timer = self._hub.timers.at(now + seconds, lambda at: self._run_out(at, hold))
-        return Lease(hold.id or "", seconds)
 
     # Waiting
 
@@ -302,10 +286,8 @@ class Readers:
             self._hub.answer(waiter.ticket, error)
 
     def ended(self, slot: Slot, life: Life) -> None:
-        """Takes back what is out of a life that was deleted, and ends pulls that pinned it."""
-        for hold in life.leases.values():
-            self._hub.timers.cancel(hold.timer)
-        life.leases.clear()
+        """Ends what was out of a life that was deleted, and the pulls that pinned it."""
+        self._leases.ended(life)
         for waiter in list(slot.waiters.values()):
             if waiter.request.queue_id == life.id:
                 self._dequeue(slot, waiter)
@@ -313,123 +295,6 @@ class Readers:
             elif waiter.over:
                 self._dequeue(slot, waiter)
                 self._hub.answer(waiter.ticket, Nothing(None))
-
-    # Lines that are out
-
-    def finish(self, ticket: Ticket, held: Held) -> None:
-        """Is done with lines that were taken without a lease: they are on their way."""
-        self._consume(ticket, held.hold.life, (held.hold,), None)
-
-    def give_back(self, now: float, held: Held) -> None:
-        """Puts lines back whose reader left before they were on their way."""
-        held.hold.times -= 1
-        self._put_back(now, held.hold)
-
-    def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
-        """Is done with the lines of leases."""
-        life, known, error = self._find(queue, leases, queue_id)
-        if life is None or not known:
-            self._hub.answer(ticket, error or (life.id if life is not None else ""))
-            return
-        for hold in known:
-            self._unlease(hold)
-        self._consume(ticket, life, tuple(known), error)
-
-    def release(
-        self, now: float, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None
-    ) -> None:
-        """Puts the lines of leases back in their old place."""
-        life, known, error = self._find(queue, leases, queue_id)
-        self._hub.answer(ticket, error or (life.id if life is not None else ""))
-        for hold in known:
-            self._run_out(now, hold)
-
-    def extend(
-        self,
-        now: float,
-        ticket: Ticket,
-        queue: str,
-        leases: Sequence[str],
-        seconds: float,
-        queue_id: str | None,
-    ) -> None:
-        """Lets leases end later, or earlier."""
-        life, known, error = self._find(queue, leases, queue_id)
-        for hold in known:
-            self._arm(now, hold, seconds)
-        self._hub.answer(ticket, error or (life.id if life is not None else ""))
-
-    def _find(
-        self, queue: str, ids: Sequence[str], queue_id: str | None
-    ) -> tuple[Life | None, list[LeaseState], BatchqError | None]:
-        """Finds leases; the error is what the caller is told."""
-        try:
-            life = self._hub.life(queue, queue_id)
-        except QueueReplaced as over:
-            return None, [], over
-        leases = life.leases if life is not None else {}
-        known = [leases[lease_id] for lease_id in dict.fromkeys(ids) if lease_id in leases]
-        lost = tuple(lease_id for lease_id in dict.fromkeys(ids) if lease_id not in leases)
-        if not lost:
-            return life, known, None
-        error = LeaseLost(
-            f"not out on lease: {', '.join(lost)}; the lines were acknowledged before, or their "
-            "time ran out and they go to another reader",
-            lost=lost,
-            queue_id=life.id if life is not None else None,
-        )
-        return life, known, error
-
-    def _consume(
-        self,
-        ticket: Ticket,
-        life: Life,
-        holds: tuple[LeaseState, ...],
-        error: BatchqError | None,
-    ) -> None:
-        self._hub.stage(Consume(life, holds, ticket, error))
-
-    def consumed(self, change: Consume) -> None:
-        """Drops lines once it is committed that they are done with."""
-        life = change.life
-        for span in change.spans:
-            life.log.drop(span)
-            life.out_lines -= span.lines
-            life.stored -= span.bytes
-        life.refused = False
-        self._hub.answer(change.ticket, change.error or life.id)
-
-    def unconsume(self, now: float, change: Consume) -> None:
-        """Takes back that lines are done with: leases hold on, the others are ready again."""
-        for hold in change.holds:
-            if hold.id is None:
-                hold.times -= 1
-                self._put_back(now, hold)
-                continue
-            hold.life.leases[hold.id] = hold
-            hold.life.leased_lines += hold.span.lines
-            ends = hold.timer.when if hold.timer is not None else now
-            self._arm(now, hold, max(0.0, ends - now))
-
-    def _run_out(self, now: float, hold: LeaseState) -> None:
-        """Ends a lease whose lines are not done with."""
-        self._unlease(hold)
-        self._put_back(now, hold)
-
-    def _unlease(self, hold: LeaseState) -> None:
-        life = hold.life
-        if hold.id is not None and life.leases.pop(hold.id, None) is not None:
-            life.leased_lines -= hold.span.lines
-        self._hub.timers.cancel(hold.timer)
-
-    def _put_back(self, now: float, hold: LeaseState) -> None:
-        life = hold.life
-        life.out_lines -= hold.span.lines
-        for run in hold.runs:
-            life.ready.put(run.span, run.deliveries + hold.times)
-        slot = self._hub.slots.get(life.name)
-        if slot is not None and slot.life is life:
-            self.settle(now, slot)
 
 
 def _awaits_lines(slot: Slot) -> bool:

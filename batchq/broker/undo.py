@@ -11,6 +11,7 @@ from typing import Final
 
 from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget
 from batchq.broker.hub import Hub
+from batchq.broker.leases import Leases
 from batchq.broker.readers import Readers
 from batchq.broker.state import Life, Slot
 from batchq.broker.writers import Writers
@@ -21,7 +22,7 @@ _FORGET_AGAIN: Final = 60.0
 
 
 def undo(
-    hub: Hub, readers: Readers, now: float, changes: Sequence[Change], error: BatchqError
+    hub: Hub, leases: Leases, now: float, changes: Sequence[Change], error: BatchqError
 ) -> list[Slot]:
     """Takes changes back; gives the names that have a changed life.
 
@@ -35,7 +36,7 @@ def undo(
                 hub.answer_all(change.tickets, error)
                 touched[change.life.name] = None
             case Consume():
-                readers.unconsume(now, change)
+                leases.unconsume(now, change)
                 hub.answer(change.ticket, error)
                 touched[change.life.name] = None
             case Delete():

@@ -1,4 +1,4 @@
-"""The writers' rules: pushes, numbering, parking, room, close.
+"""The writers' rules: pushes, numbering, room, close.
 
 Numbering follows the Durable Streams protocol's producers: an epoch fences off the
 ones below it, and a sequence number is stored once. What is decided here is checked
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from batchq.broker.changes import Append, Close
 from batchq.broker.hub import Hub, replaced
 from batchq.broker.log import Point, Span
-from batchq.broker.state import Closing, Life, Parked, ParkKey, Producer, Slot, Ticket
+from batchq.broker.parking import Parking, expected_seq
+from batchq.broker.state import Closing, Life, Parked, Producer, Slot, Ticket
 from batchq.errors import (
     BatchqError,
     QueueClosed,
@@ -41,6 +42,7 @@ class Writers:
 
     def __init__(self, hub: Hub, on_full: Callable[[Slot, float], None]) -> None:
         self._hub = hub
+        self._parking = Parking(hub)
         self._on_full = on_full
 
     # Decisions
@@ -66,7 +68,7 @@ class Writers:
             key = (numbering.producer, numbering.epoch, numbering.seq + 1)
             if key not in slot.parked:
                 return
-            call = self._pop_parked(slot, key)
+            call = self._parking.pop(slot, key)
             first = False
 
     def _attempt(self, now: float, slot: Slot, call: Parked, *, first: bool) -> bool:
@@ -92,9 +94,9 @@ class Writers:
             self._refuse_closed(call, life)
             return False
         if numbering is not None:
-            ahead = numbering.seq - _expected(life, numbering)
+            ahead = numbering.seq - expected_seq(life, numbering)
             if ahead > 0:
-                self._park(now, slot, call, numbering)
+                self._parking.park(now, slot, call, numbering)
                 return False
         if isinstance(request, CloseRequest):
             self._stage_close(slot, request, call.tickets)
@@ -192,97 +194,22 @@ class Writers:
         if life is not None:
             life.refused = True
             self._on_full(slot, now)
-        if call.deadline <= now or not self._may_hold(len(slot.for_room), slot.room_bytes, size):
+        if call.deadline <= now or not self._parking.has_place_for_room(slot, size):
             raise QueueFull(
                 f"queue {slot.name!r} holds {stored} of at most {limit} bytes; pull from it, "
                 "or push with ?wait=SECONDS to wait for room",
                 queue_id=life.id if life is not None else None,
             )
-        call.timer = self._hub.timers.at(call.deadline, lambda at: self._no_room(at, slot, call))
-        slot.for_room[call.tickets[0]] = call
-        slot.room_bytes += size
-        self._hub.held_bytes += size
+        self._parking.wait_for_room(slot, call, lambda at: self._no_room(at, slot, call))
         return False
 
     def _no_room(self, now: float, slot: Slot, call: Parked) -> None:
         """Ends the wait for room."""
-        self._forget_for_room(slot, call)
+        self._parking.leave_room(slot, call)
         call.deadline = now
         self._try(now, slot, call)
         self.make_room(now, slot)
         self._hub.tidy(slot)
-
-    def _forget_for_room(self, slot: Slot, call: Parked) -> None:
-        for ticket, waiting in slot.for_room.items():
-            if waiting is call:
-                del slot.for_room[ticket]
-                break
-        slot.room_bytes -= call.size
-        self._hub.held_bytes -= call.size
-        self._hub.timers.cancel(call.timer)
-
-    # Batches ahead of their turn
-
-    def _park(self, now: float, slot: Slot, call: Parked, numbering: Numbering) -> None:
-        """Keeps a batch until those before it are stored.
-
-        Raises:
-            SequenceGap: there is no place for it.
-        """
-        key = (numbering.producer, numbering.epoch, numbering.seq)
-        twin = slot.parked.get(key)
-        if twin is not None:
-            self._join(twin, call)
-            return
-        if not self._may_hold(len(slot.parked), slot.parked_bytes, call.size):
-            raise self._gap(slot, numbering)
-        call.timer = self._hub.timers.at(
-            now + self._hub.limits.park_seconds, lambda _at: self._gap_stayed(slot, key)
-        )
-        slot.parked[key] = call
-        slot.parked_bytes += call.size
-        self._hub.held_bytes += call.size
-
-    def _join(self, twin: Parked, call: Parked) -> None:
-        """Lets a call wait with another one of the same number."""
-        for other in (twin, *twin.rivals):
-            if type(other.request) is type(call.request):
-                other.tickets.extend(call.tickets)
-                return
-        twin.rivals.append(call)
-
-    def _may_hold(self, calls: int, held: int, size: int) -> bool:
-        """Tells whether another batch of this size may wait beside those that do."""
-        limits, hub = self._hub.limits, self._hub
-        return (
-            calls < limits.parked_batches
-            and held + size <= limits.parked_bytes
-            and hub.held_bytes + size <= limits.parked_total_bytes
-        )
-
-    def _gap_stayed(self, slot: Slot, key: ParkKey) -> None:
-        call = self._pop_parked(slot, key)
-        numbering = call.request.numbering
-        if numbering is not None:
-            self._hub.answer_all(call.everyone, self._gap(slot, numbering))
-        self._hub.tidy(slot)
-
-    def _gap(self, slot: Slot, numbering: Numbering) -> SequenceGap:
-        expected = _expected(slot.life, numbering)
-        return SequenceGap(
-            f"batch {numbering.seq} came, but {expected} is next for producer "
-            f"{numbering.producer!r} in epoch {numbering.epoch}; resend from there",
-            expected=expected,
-            received=numbering.seq,
-            queue_id=slot.life.id if slot.life is not None else None,
-        )
-
-    def _pop_parked(self, slot: Slot, key: ParkKey) -> Parked:
-        call = slot.parked.pop(key)
-        slot.parked_bytes -= call.size
-        self._hub.held_bytes -= call.size
-        self._hub.timers.cancel(call.timer)
-        return call
 
     # Staging
 
@@ -388,12 +315,12 @@ class Writers:
             return
         stale = [k for k in slot.parked if k[0] == numbering.producer and k[1] < numbering.epoch]
         for key in stale:
-            call = self._pop_parked(slot, key)
+            call = self._parking.pop(slot, key)
             self._hub.answer_all(call.everyone, _stale(life, numbering, state.epoch))
         for call in list(slot.for_room.values()):
             other = call.request.numbering
             if other and other.producer == numbering.producer and other.epoch < numbering.epoch:
-                self._forget_for_room(slot, call)
+                self._parking.leave_room(slot, call)
                 self._hub.answer_all(call.tickets, _stale(life, other, state.epoch))
 
     def make_room(self, now: float, slot: Slot) -> None:
@@ -404,7 +331,7 @@ class Writers:
             stored = slot.life.stored if slot.life is not None else 0
             if stored + call.size > limit:
                 return
-            self._forget_for_room(slot, call)
+            self._parking.leave_room(slot, call)
             self._try(now, slot, call, first=True)
 
     def cancel(self, now: float, slot: Slot, ticket: Ticket) -> None:
@@ -415,13 +342,13 @@ class Writers:
                     if ticket in part.tickets:
                         part.tickets.remove(ticket)
                 if not call.everyone:
-                    self._pop_parked(slot, key)
+                    self._parking.pop(slot, key)
                 return
         for call in slot.for_room.values():
             if ticket in call.tickets:
                 call.tickets.remove(ticket)
                 if not call.tickets:
-                    self._forget_for_room(slot, call)
+                    self._parking.leave_room(slot, call)
                     self.make_room(now, slot)
                 return
 
@@ -435,9 +362,9 @@ class Writers:
 
     def _end_waits(self, slot: Slot, error: BatchqError) -> None:
         for key in list(slot.parked):
-            self._hub.answer_all(self._pop_parked(slot, key).everyone, error)
+            self._hub.answer_all(self._parking.pop(slot, key).everyone, error)
         for call in list(slot.for_room.values()):
-            self._forget_for_room(slot, call)
+            self._parking.leave_room(slot, call)
             if not self._answer_known(slot, call):
                 self._hub.answer_all(call.tickets, error)
 
@@ -449,11 +376,6 @@ class Writers:
         except BatchqError as error:
             self._hub.answer_all(call.tickets, error)
             return True
-
-
-def _expected(life: Life | None, numbering: Numbering) -> int:
-    producer = life.producers.get(numbering.producer) if life is not None else None
-    return producer.next_seq(numbering.epoch) if producer is not None else 0
 
 
 def _closed(life: Life) -> QueueClosed:
