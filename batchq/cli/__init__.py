@@ -11,6 +11,8 @@ from typing import Final
 
 import click
 
+from batchq.cli.allocator import keep_freed_memory
+
 _COMMANDS: Final = {
     "server": "batchq.cli.server:server",
     "copy": "batchq.cli.copy:copy",
@@ -41,3 +43,4 @@ class _LazyGroup(click.Group):
 @click.version_option(package_name="batchq", prog_name="batchq")
 def main() -> None:
     """Move data line by line between machines, through named queues over HTTP/2."""
+    keep_freed_memory()

@@ -11,7 +11,6 @@ import click
 from platformdirs import user_data_path
 
 from batchq.app import Settings
-from batchq.cli.allocator import keep_freed_memory
 from batchq.model import GIB, KIB, MIB, Limits
 from batchq.server import Listen, ServerSettings, StartError, run
 from batchq.stores.base import Store
@@ -179,7 +178,6 @@ def server(**flags: Any) -> None:
             max_body=flags["max_body"],
         ),
     )
-    keep_freed_memory()
     try:
         run(store, settings, announce)
     except StartError as error:

@@ -210,7 +210,10 @@ class HttpPeer(Peer):
         path = self.pull_path()
         while moved[0] + asked[0] < self._expected:
             asked[0] += self.lines_per_call
-            answer = await self.http.request(self.pull_method, path)
+            # As `batchq_client.Client` asks; another transport knows nothing of it.
+            answer = await self.http.request(
+                self.pull_method, path, extensions={"batchq.at_once": True}
+            )
             asked[0] -= self.lines_per_call
             answer.raise_for_status()
             if answer.status_code == httpx.codes.NO_CONTENT:

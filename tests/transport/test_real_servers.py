@@ -13,7 +13,7 @@ import trustme
 from transport.http_clients import multiplex_client
 from transport.real_peers import hypercorn, nghttpd
 
-from batchq_client.transport import HTTP2NotSupported, MultiplexTransport
+from batchq_client.transport import AT_ONCE_EXTENSION, HTTP2NotSupported, MultiplexTransport
 
 APP = "asgi_app:app"
 
@@ -236,3 +236,17 @@ def http1_server(context: ssl.SSLContext | None) -> Any:
             yield server.sockets[0].getsockname()[1]
 
     return run()
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 5 * 1024 * 1024])
+async def test_a_body_at_once_is_one_piece_whatever_the_windows(
+    tmp_path: Path, client: httpx.AsyncClient, size: int
+) -> None:
+    body = (b"0123456789\n" * (size // 11 + 1))[:size]
+    (tmp_path / "body").write_bytes(body)
+    async with nghttpd("-d", str(tmp_path)) as port:
+        url = f"http://127.0.0.1:{port}/body"
+        request = client.build_request("GET", url, extensions={AT_ONCE_EXTENSION: True})
+        response = await client.send(request, stream=True)
+        assert [piece async for piece in response.aiter_raw()] == [body]
+        assert (await client.get(url)).content == body

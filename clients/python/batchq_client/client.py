@@ -27,6 +27,7 @@ from batchq_client.model import (
     QueueStats,
 )
 from batchq_client.session import PULL, ROLE, open_http
+from batchq_client.transport import AT_ONCE_EXTENSION
 
 _T = TypeVar("_T")
 
@@ -170,7 +171,7 @@ class Client:
             _about(queue_id),
             params,
             timeout=_timeout(longest + _ANSWER_SECONDS),
-            extensions={ROLE: PULL},
+            extensions={ROLE: PULL, AT_ONCE_EXTENSION: True},
         )
         return _read(response, answers.pulled)
 

@@ -11,9 +11,10 @@ from .errors import (
     safe_to_resend,
 )
 from .settings import TransportSettings
-from .transport import ROLE_EXTENSION, MultiplexTransport
+from .transport import AT_ONCE_EXTENSION, ROLE_EXTENSION, MultiplexTransport
 
 __all__ = [
+    "AT_ONCE_EXTENSION",
     "ROLE_EXTENSION",
     "HTTP2NotSupported",
     "MultiplexTransport",

@@ -230,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
             self._stream_broken(stream, str(error))
             return
         if length:
-            stream.data_came(b"".join(payload))
+            stream.data_came(payload, length, last=end_stream)
         if end_stream:
             self._ended(stream)
 
@@ -277,7 +277,7 @@ class Connection(asyncio.BufferedProtocol):
         if stream is not None:
             self._h2.data_consumed(event.stream_id, event.flow_controlled_length - len(event.data))
             if event.data:
-                stream.data_came(bytes(event.data))
+                stream.data_came([memoryview(event.data)], 0, last=True)
 
     def _on_end(self, event: h2.events.StreamEnded) -> None:
         stream = self._streams.get(event.stream_id)

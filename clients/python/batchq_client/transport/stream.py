@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
@@ -25,6 +26,7 @@ __all__ = ["Fields", "Stream", "StreamOwner", "TransportErrorType"]
 TransportErrorType = type[httpx.TransportError]
 Fields = list[tuple[bytes, bytes]]
 _NOTHING = memoryview(b"")
+_MOST_AT_ONCE = 64 * 1024 * 1024
 _NOT_TAKEN = "the peer took nothing of the request's body in time"
 
 
@@ -52,6 +54,7 @@ class Stream:
         ended: Whether the answer is complete.
         head: The answer's status and fields, once they came.
         trailers: Fields that came after the answer's body.
+        at_once: The reader wants the body in one piece, once it is complete.
     """
 
     __slots__ = (
@@ -61,6 +64,8 @@ class Stream:
         "_owner",
         "_reader",
         "_uploader",
+        "_whole",
+        "at_once",
         "ended",
         "head",
         "last_piece",
@@ -80,6 +85,8 @@ class Stream:
         self.ended = False
         self.head: tuple[int, Fields] | None = None
         self.trailers: Fields = []
+        self.at_once = False
+        self._whole: BytesIO | None = None
         # Counts what was sent and what came: a deadline is missed when it stands still.
         self.progress = 0
         self._chunks: deque[bytes] = deque()
@@ -93,16 +100,29 @@ class Stream:
     def head_came(self, status: int, fields: Fields) -> None:
         """The answer's final head (not an informational one) came."""
         self.head = (status, fields)
+        if self.at_once:
+            self._whole = _room_for(fields)
         self.woken()
 
-    def data_came(self, data: bytes) -> None:
-        """Part of the answer's body came."""
-        self._chunks.append(data)
-        self.woken()
+    def data_came(self, payload: list[memoryview], length: int, *, last: bool) -> None:
+        """Part of the answer's body came; the views are valid only during the call."""
+        if self._whole is None:
+            self._chunks.append(b"".join(payload))
+            self.woken()
+            return
+        for part in payload:
+            self._whole.write(part)
+        self.progress += 1
+        if not last:
+            # Its size is known and bounded: the peer need not wait for a reader.
+            self._owner.consumed(self, length)
 
     def end_came(self) -> None:
         """The answer is complete: what was not sent of the request is not wanted."""
         self.ended = True
+        if self._whole is not None:
+            whole, self._whole = self._whole, None
+            self._chunks.append(whole.getvalue())
         self._stop_uploading()
         self.woken()
 
@@ -224,3 +244,18 @@ class Stream:
         seen = self.progress
         if not await self._reader.wait(seconds) and seen == self.progress:
             raise error(message)
+
+
+def _room_for(fields: Fields) -> BytesIO | None:
+    """Make room for a body of known size, so that each byte of it is copied once.
+
+    ``getvalue`` of a buffer that is exactly full gives its bytes without a copy.
+    """
+    length = next((value for name, value in fields if name == b"content-length"), b"")
+    if not length.isdigit() or not 0 < int(length) <= _MOST_AT_ONCE:
+        return None
+    room = BytesIO()
+    room.seek(int(length) - 1)
+    room.write(b"\0")
+    room.seek(0)
+    return room

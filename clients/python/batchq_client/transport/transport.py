@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .stream import Stream
 
-__all__ = ["ROLE_EXTENSION", "MultiplexTransport"]
+__all__ = ["AT_ONCE_EXTENSION", "ROLE_EXTENSION", "MultiplexTransport"]
 
 ROLE_EXTENSION = "batchq.role"
+# True where the answer's body is wanted in one piece: it is copied once less then, and
+# given only when it is complete.
+AT_ONCE_EXTENSION = "batchq.at_once"
 # The wait before a refused stream is tried again, in seconds; it doubles each time.
 _REFUSED_DELAY = 0.01
 
@@ -122,6 +125,7 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
         while stream is None:
             connection = await self._pool(origin).acquire(timeouts)
             stream = connection.open(fields, end_stream=content == b"")
+        stream.at_once = bool(request.extensions.get(AT_ONCE_EXTENSION))
         try:
             if content is None:
                 stream.send_pieces(body, timeouts)
