@@ -300,14 +300,14 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
         assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_a_store_that_failed_is_not_ready() -> None:
+@pytest.mark.parametrize("path", ["/readyz", "/healthz"])
+async def test_a_store_that_failed_is_neither_ready_nor_healthy(path: str) -> None:
     class Failed(MemoryStore):
         def failure(self) -> str | None:
             return "the disk is gone"
 
     async with serving(store=Failed()) as local, client_of(local.url) as http:
-        answer = await http.get("/readyz")
+        answer = await http.get(path)
         fields = problem_of(answer, 503, "store-unavailable")
         assert fields["detail"] == "the disk is gone"
         assert answer.headers["retry-after"]
-        assert (await http.get("/healthz")).status_code == 200

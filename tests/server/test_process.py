@@ -44,16 +44,19 @@ async def test_it_tells_where_it_listens_and_what_it_promises(make_server: Make)
 
 
 async def test_a_signal_answers_stock_httpx_over_http2(make_server: Make) -> None:
-    """Its h2 takes no frame after GOAWAY, so that the answers must come before it."""
+    """Its h2 takes no frame after GOAWAY, so that the answer must come before it.
+
+    One pull: of several on one connection, httpcore fails those that are not the one to read.
+    """
     server = make_server()
     async with client_of(server.url) as aside, client_of(server.url) as http:
         await aside.post("/push/q", content=b"")
-        waiting = [asyncio.create_task(http.post("/pull/q?wait=60")) for _ in range(3)]
-        while (await aside.get("/queues/q")).json()["waiting_pulls"] < len(waiting):  # noqa: ASYNC110
+        waiting = asyncio.create_task(http.post("/pull/q?wait=60"))
+        while (await aside.get("/queues/q")).json()["waiting_pulls"] < 1:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         await aside.aclose()
         server.send(signal.SIGTERM)
-        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [204] * 3
+        assert (await waiting).status_code == 204
     assert server.wait() == 0
 
 
