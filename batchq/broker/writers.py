@@ -311,17 +311,21 @@ class Writers:
         producer = life.producers[numbering.producer]
         before, producer.committed = producer.committed, state
         producer.pending.pop((numbering.epoch, numbering.seq), None)
+        for call in list(slot.for_room.values()):
+            other = call.request.numbering
+            if other is not None and other.producer == numbering.producer:
+                self._settle_for_room(slot, call)
         if before is not None and before.epoch == state.epoch:
             return
         stale = [k for k in slot.parked if k[0] == numbering.producer and k[1] < numbering.epoch]
         for key in stale:
             call = self._parking.pop(slot, key)
             self._hub.answer_all(call.everyone, _stale(life, numbering, state.epoch))
-        for call in list(slot.for_room.values()):
-            other = call.request.numbering
-            if other and other.producer == numbering.producer and other.epoch < numbering.epoch:
-                self._parking.leave_room(slot, call)
-                self._hub.answer_all(call.tickets, _stale(life, other, state.epoch))
+
+    def _settle_for_room(self, slot: Slot, call: Parked) -> None:
+        """Answers a call that waits for room in vain: its batch is stored, or it is fenced."""
+        if self._answer_known(slot, call):
+            self._parking.leave_room(slot, call)
 
     def make_room(self, now: float, slot: Slot) -> None:
         """Goes on with pushes that wait for room, in the order they came, while they fit."""

@@ -173,10 +173,13 @@ class NaiveQueues(Writers, Readers):
         pulls = [w for w in self.waiting if isinstance(w.request, PullRequest)]
         pushes = [w for w in self.waiting if w not in pulls]
         for waiter in [*pulls, *pushes]:
+            room = waiter.room
             answer = self._try(waiter)
             if answer is not None:
                 self._answer(waiter, answer)
                 return True
+            if waiter.room != room:
+                return True  # it waits for room now: the queue is full, which pulls are told
         return False
 
     def _answer(self, waiter: Waiter, answer: Answer) -> None:
