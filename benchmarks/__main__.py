@@ -16,7 +16,16 @@ from benchmarks import figures, machine, report
 from benchmarks.budget import Budget
 from benchmarks.compare import say
 from benchmarks.context import Context
-from benchmarks.suites import bulk, copying, growth, requests, sqlite, throughput, waiting
+from benchmarks.suites import (
+    backlog,
+    bulk,
+    copying,
+    growth,
+    requests,
+    sqlite,
+    throughput,
+    waiting,
+)
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,9 +37,12 @@ SUITES: dict[str, tuple[Callable[[Context], None], int]] = {
     "waiting": (waiting.run, 5),
     "bulk": (bulk.run, 4),
     "sqlite": (sqlite.run, 4),
+    "backlog": (backlog.run, 8),
     "growth": (growth.run, 8),
 }
 """Each suite with its weight in the sharing of time."""
+ON_DISK = ("sqlite", "backlog")
+"""The suites that `--store sqlite` adds."""
 BUDGET_SECONDS = {"quick": 95, "full": 720}
 """What the suites share. A suite that needs longer for the fewest rounds takes it from the next."""
 LIMIT = 1.2
@@ -87,8 +99,8 @@ def measure(options: argparse.Namespace) -> Path:
 def shares(names: Iterable[str], store: str) -> list[tuple[str, float]]:
     """Give each suite its fraction of what is left when its turn comes."""
     weights = {name: SUITES[name][1] for name in names}
-    if store != "sqlite" and "sqlite" in weights:
-        weights["sqlite"] = 0
+    if store != "sqlite":
+        weights.update((name, 0) for name in ON_DISK if name in weights)
     ahead = list(weights)
     return [
         (name, weights[name] / (sum(weights[later] for later in ahead[at:]) or 1))

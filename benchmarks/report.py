@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ SHOWN = (
 PREFACE = """Written by `python -m benchmarks report` from a run's JSON; not to be edited by hand.
 Contenders ran in turn within the run (A B A B…). A figure is the median of its
 rounds with the smallest and the largest; a ratio is formed round by round first.
-What each row means, and how to measure yourself: [How to measure](../how-to/measure.md)."""
+What each row means, and how to measure yourself: [How to measure]({how_to})."""
+
+HOW_TO = Path(__file__).parent.parent / "docs" / "how-to" / "measure.md"
 
 
 LOAD = """- load average (1, 5, 15 min): {} at the start, {} at the end; the run alone keeps it
@@ -30,15 +33,22 @@ def write(run: Run, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     written = plots.write(run, directory)
     page = directory / "README.md"
-    page.write_text(markdown(run, [path.name for path in written]))
+    how_to = os.path.relpath(HOW_TO, directory)
+    page.write_text(markdown(run, [path.name for path in written], how_to))
     return [page, *written]
 
 
-def markdown(run: Run, images: list[str]) -> str:
-    """Render the page."""
+def markdown(run: Run, images: list[str], how_to: str = str(HOW_TO)) -> str:
+    """Render the page.
+
+    Args:
+        run: What was measured.
+        images: The plots' file names.
+        how_to: Where the page finds the guide to measuring.
+    """
     parts = [
         "# Benchmarks",
-        PREFACE,
+        PREFACE.format(how_to=how_to),
         _machine(run),
         "## To reach",
         _targets(run.targets),

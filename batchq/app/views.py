@@ -68,8 +68,12 @@ async def delete(segment: str) -> Response:
 
 @VIEWS.get("/healthz", provide_automatic_options=False)
 async def healthz() -> Response:
-    """Liveness, what the store promises, and the largest body that is taken."""
+    """Liveness, what the store promises, and the largest body that is taken.
+
+    Red once the store has failed: it has stopped for good, and only a restart helps.
+    """
     parameters.no_parameters(request.query_string)
+    _check_store()
     promise = _service().store.promise
     return response(
         answer.document(
@@ -88,10 +92,14 @@ async def healthz() -> Response:
 async def readyz() -> Response:
     """Readiness: whether the store can serve."""
     parameters.no_parameters(request.query_string)
+    _check_store()
+    return response(answer.document({"status": "ready"}))
+
+
+def _check_store() -> None:
     failure = _service().store.failure()
     if failure is not None:
         raise StoreUnavailable(failure)
-    return response(answer.document({"status": "ready"}))
 
 
 def _service() -> Service:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import click
+from platformdirs import user_state_path
 
 from batchq.cli.copying import Output, refuse, run
 from batchq.cli.flags import flag, seconds, size
@@ -31,7 +32,9 @@ queue to file    pulls until the writer's end, compares the digest, names the fi
 queue to queue   relays
 file  to file    runs a server of its own and copies through it
 
-While it is written, a file is called DESTINATION.part.
+While it is written, a file is called DESTINATION.part. A copy between a file and a queue that
+was killed goes on with --resume. Lines that are passed on to a pipe or to another queue may come
+there twice when the copy was killed in between: nobody else knows what had arrived.
 """
 
 _OUTPUT: Final = (
@@ -96,9 +99,24 @@ _READING: Final = (
         help="Pulls in a row that got nothing in their full wait, until a reader stops; a number.",
     ),
     flag(
+        "lease",
+        type=seconds(_DAY),
+        metavar="SECONDS",
+        default=_DEFAULTS.lease,
+        help="Seconds after which lines of a reader that vanished go to another one.",
+    ),
+    flag(
         "shared",
         is_flag=True,
         help="Other readers take lines of this queue too: a part of them is success.",
+    ),
+)
+
+_RESUMING: Final = (
+    flag(
+        "resume",
+        is_flag=True,
+        help="Go on where an earlier copy between the same file and queue was ended.",
     ),
 )
 
@@ -123,7 +141,7 @@ def _flags(*groups: tuple[Callable[[_F], _F], ...]) -> Callable[[_F], _F]:
 @click.command(epilog=_EXITS, help=_COPY)
 @click.argument("source")
 @click.argument("destination")
-@_flags(_MOVING, _WRITING, _READING, _IDLE, _OUTPUT)
+@_flags(_MOVING, _WRITING, _READING, _IDLE, _RESUMING, _OUTPUT)
 @click.pass_context
 def copy(context: click.Context, /, source: str, destination: str, **flags: Any) -> None:
     """Copies one side to the other."""
@@ -138,7 +156,7 @@ def copy(context: click.Context, /, source: str, destination: str, **flags: Any)
 @click.argument("url")
 @click.argument("queue")
 @click.argument("file")
-@_flags(_MOVING, _WRITING, _OUTPUT)
+@_flags(_MOVING, _WRITING, _RESUMING, _OUTPUT)
 @click.pass_context
 def write(context: click.Context, /, url: str, queue: str, file: str, **flags: Any) -> None:
     """Write FILE (or - for the standard input) into QUEUE of the server at URL, and close it."""
@@ -153,7 +171,7 @@ def write(context: click.Context, /, url: str, queue: str, file: str, **flags: A
 @click.argument("url")
 @click.argument("queue")
 @click.argument("file")
-@_flags(_MOVING, _READING, _OUTPUT)
+@_flags(_MOVING, _READING, _RESUMING, _OUTPUT)
 @click.pass_context
 def read(context: click.Context, /, url: str, queue: str, file: str, **flags: Any) -> None:
     """Read QUEUE of the server at URL into FILE (or - for the standard output).
@@ -169,7 +187,8 @@ def read(context: click.Context, /, url: str, queue: str, file: str, **flags: An
 
 def _options(flags: dict[str, Any]) -> CopyOptions:
     known = CopyOptions.__dataclass_fields__
-    return CopyOptions(**{name: value for name, value in flags.items() if name in known})
+    given = {name: value for name, value in flags.items() if name in known}
+    return CopyOptions(**given, state_dir=user_state_path("batchq") / "copies")
 
 
 def _output(flags: dict[str, Any]) -> Output:

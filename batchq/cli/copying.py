@@ -56,7 +56,7 @@ def run(source: Address, destination: Address, options: CopyOptions, output: Out
     summary = Summary(str(source), str(destination))
     start = time.monotonic()
     try:
-        check_sides(source, destination)
+        check_sides(source, destination, options)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_interruptible(source, destination, options, output, summary))
     except UsageError as error:

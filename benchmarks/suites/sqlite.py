@@ -7,10 +7,11 @@ of the same batches, in turn; the pull from the file follows a restart of the se
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.compare import Contender, enter
 from benchmarks.context import Context, Failure
-from benchmarks.figures import Target, spread
+from benchmarks.figures import Series, Target, spread
 from benchmarks.peers.ceilings import Append
 from benchmarks.peers.http import HttpPeer
 from benchmarks.stats import paired_ratios
@@ -60,7 +61,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
                     if samples:
                         rates.setdefault(f"{name} {figure}", []).append(samples[-1])
             rates.setdefault("file pull", []).append(_pull_from_file(disk))
-    context.run.series += [*memory.series(), *append.series(), *disk.series()]
+    context.run.series += [*memory.series(), *append.series(), *_named(disk.series())]
     lower = [min(pair) for pair in zip(rates["memory push"], rates["append push"], strict=True)]
     for key, ours, theirs in (
         ("push", rates["disk push"], lower),
@@ -69,6 +70,18 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
     ):
         rows[key].samples = paired_ratios(ours, theirs)
         rows[key].absolute = f"{spread(ours)} against {spread(theirs)} lines/s"
+
+
+def _named(series: list[Series]) -> list[Series]:
+    """Tell the store's series from the memory store's, without the run's scratch path."""
+    return [
+        replace(
+            one,
+            contender=f"{one.contender}, SQLite",
+            conditions=one.conditions | {"store": "sqlite:"},
+        )
+        for one in series
+    ]
 
 
 def _pull_from_file(disk: Contender) -> float:

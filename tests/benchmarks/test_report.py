@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,12 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 
 def test_spread_names_both_ends() -> None:
     assert spread([1.0, 3.0, 2.0]) == "2.00 (1.00 to 3.00)"
+
+
+def test_a_page_links_to_the_guide_from_where_it_is(run: Run, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "deeper"):
+        page = report.write(run, place)[0]
+        found = re.search(r"\[How to measure\]\((.*?)\)", page.read_text())
+        assert found is not None
+        assert (place / found[1]).resolve() == report.HOW_TO
+        assert report.HOW_TO.is_file()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Final
 
 import pytest
@@ -21,9 +20,9 @@ from batchq.stores.local import LocalStore
 from batchq.stores.memory import MemoryStore
 from batchq.stores.sqlite import SqliteStore
 
-STORES: Final[dict[str, Callable[[Limits], Store]]] = {
-    "memory": MemoryStore,
-    "sqlite": lambda limits: SqliteStore(Path(mkdtemp()) / "queues.db", limits),
+STORES: Final[dict[str, Callable[[Limits, Path], Store]]] = {
+    "memory": lambda limits, _directory: MemoryStore(limits),
+    "sqlite": lambda limits, directory: SqliteStore(directory / "queues.db", limits),
 }
 
 LIMITS: Final = Limits(
@@ -55,8 +54,8 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(params=sorted(STORES))
-async def steps(request: pytest.FixtureRequest) -> AsyncIterator[Steps]:
-    store = STORES[request.param](LIMITS)
+async def steps(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Steps]:
+    store = STORES[request.param](LIMITS, tmp_path)
     await store.start()
     loop = asyncio.get_running_loop()
     if isinstance(loop, _Loop) and isinstance(store, LocalStore):

@@ -233,7 +233,7 @@ def test_the_summary(queue: str, source: Path) -> None:
 
 
 def test_a_server_that_is_not_there(source: Path) -> None:
-    done = batchq("copy", source, "http://127.0.0.1:1/q")
+    done = batchq("copy", "--retry-for", "0.2", source, "http://127.0.0.1:1/q")
     assert done.returncode == 1
     assert "can't reach http://127.0.0.1:1" in said(done)
 

@@ -61,11 +61,41 @@ def test_a_gap_is_final_when_no_pull_can_fill_it() -> None:
     assert order.gaps == 5
 
 
-def test_lines_that_come_twice() -> None:
+def test_lines_that_come_twice_are_given_once() -> None:
     order = Reorder()
     order.answered(0, batch(0), set())
-    with pytest.raises(ValueError, match="twice"):
-        order.answered(1, batch(0), set())
+    again = order.answered(1, batch(0), set())
+    assert [(one.offset, one.lines, one.data) for one in again] == [(1, 0, b"")]
+    longer = order.answered(2, batch(0, 3), set())
+    assert longer == [batch(1, 2)]
+    assert (order.gaps, order.next_offset, order.next_position) == (0, 3, 6)
+
+
+def test_a_patient_order_waits_for_any_pull() -> None:
+    order = Reorder()
+    order.patient = True
+    assert order.answered(1, batch(5), set()) == []
+    assert order.answered(2, batch(4, 3), set()) == []
+    assert order.held_bytes == 8
+    due = order.answered(3, batch(0, 4), set())
+    assert b"".join(one.data for one in due) == b"x\n" * 7
+    assert (order.gaps, order.held, order.held_bytes) == (0, 0, 0)
+    order.answered(4, batch(9), set())
+    assert order.give_up() == [batch(9)]
+    assert order.gaps == 2
+
+
+def test_lines_that_come_late() -> None:
+    order = Reorder()
+    order.answered(0, batch(5), set())
+    with pytest.raises(ValueError, match="line 2 came when later ones"):
+        order.answered(1, batch(2, 2), set())
+    shared = Reorder(shared=True)
+    shared.answered(0, batch(5), set())
+    late = shared.answered(1, batch(2, 4), set())
+    assert [(one.offset, one.lines) for one in late] == [(2, 3), (6, 0)]
+    assert late[0].data == b"x\n" * 3
+    assert (shared.gaps, shared.late, shared.next_offset) == (2, 3, 6)
 
 
 @given(st.permutations(range(8)))
@@ -257,11 +287,11 @@ async def test_a_server_that_lost_what_it_had_stored() -> None:
 async def test_a_failed_copy_leaves_no_tasks(tmp_path: Path) -> None:
     source = tmp_path / "s"
     source.write_bytes(b"a\n")
-    with pytest.raises(errors.NotSent):
+    with pytest.raises(CopyError, match="can't reach"):
         await write_queue(
             PathAddress(source),
             QueueAddress("http://127.0.0.1:1", "q"),
-            CopyOptions(),
+            CopyOptions(retry_for=0.1),
             Progress(),
             Summary("", ""),
         )

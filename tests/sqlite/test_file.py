@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlite.sqlite_support import crashed, numbered, opened, pull, pull_all, pus
 
 from batchq.broker import readers
 from batchq.cli.store import store as store_command
-from batchq.errors import DiskFull, StoreUnavailable
+from batchq.errors import DiskFull, QueueClosed, QueueReplaced, StaleEpoch, StoreUnavailable
 from batchq.lines import batch_of
 from batchq.model import MIB, CloseRequest, End, Limits, PullRequest, PushRequest
 from batchq.stores.sqlite import Options, SqliteStore, database
@@ -241,6 +242,37 @@ async def test_pushes_wait_below_the_reserve(path: Path) -> None:
         with pytest.raises(DiskFull):
             await store.push(PushRequest("q", batch_of(b"a\n")))
         assert store.failure() is None
+
+
+async def test_what_needs_no_room_is_answered_below_the_reserve(path: Path) -> None:
+    async with opened(path) as store:
+        for seq in range(2):
+            stored = await store.push(numbered(seq, b"a\n", epoch=1))
+        await store.close(CloseRequest("closed"))
+    async with opened(path, options=Options(min_free=1 << 60)) as store:
+        for seq in range(2):
+            assert (await store.push(numbered(seq, b"a\n", epoch=1))).duplicate
+        with pytest.raises(StaleEpoch):
+            await store.push(numbered(2, b"a\n", epoch=0))
+        with pytest.raises(QueueClosed):
+            await push(store, b"a\n", "closed")
+        with pytest.raises(QueueReplaced):
+            await store.push(PushRequest("new", batch_of(b"a\n"), queue_id=stored.queue_id))
+        for new in (numbered(2, b"a\n", epoch=1), numbered(0, b"a\n", "new")):
+            with pytest.raises(DiskFull):
+                await store.push(new)
+        assert (await store.stats("q", None)).lines == 2
+
+
+async def test_a_pull_that_is_cancelled_too_late_returns_its_lines_after_all(path: Path) -> None:
+    async with opened(path) as store:
+        await push(store, b"a\nb\n")
+        pulling = asyncio.create_task(pull(store, max=1))
+        # It is decided in one step; what commits it tells so in a later one.
+        await asyncio.sleep(0)
+        pulling.cancel()
+        assert (await pulling).data == b"a\n"
+        assert await pull_all(store) == b"b\n"
 
 
 def test_libraries_with_the_wal_reset_bug_are_refused() -> None:

@@ -27,9 +27,13 @@ class _Peer:
         self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
 
     def call(
-        self, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
     ) -> tuple[int, Message, bytes]:
-        self.connection.request("POST", target, body, dict(headers or {}))
+        self.connection.request(method, target, body, dict(headers or {}))
         return self.answer()
 
     def __enter__(self) -> Self:
@@ -90,6 +94,23 @@ def _take(peer: _Peer, taken: bytearray) -> bool:
     status, _, _ = peer.call(f"/ack/q?lease={headers['Batch-Lease']}")
     assert status == 204
     return True
+
+
+def test_a_store_that_fails_is_red_and_logged(path: Path) -> None:
+    flags = ("--store", f"sqlite:{path}")
+    with ServerProcess(*flags) as server, _Peer(server.url) as peer:
+        assert peer.call("/push/q", b"to be spoilt\n")[0] == 200
+        for probe in ("/healthz", "/readyz"):
+            assert peer.call(probe, method="GET")[0] == 200
+    path.write_bytes(path.read_bytes().replace(b"to be spoilt", b"to be SPOILT"))
+    with ServerProcess(*flags) as server, _Peer(server.url) as peer:
+        assert peer.call("/pull/q?wait=0")[0] == 503
+        assert peer.call("/push/q", b"more\n")[0] == 503
+        for probe in ("/healthz", "/readyz"):
+            status, _, body = peer.call(probe, method="GET")
+            assert status == 503
+            assert b"has failed and stopped" in body
+    assert f"the store {path} has failed and stopped" in server.stderr
 
 
 def test_a_backlog_far_larger_than_memory(path: Path) -> None:

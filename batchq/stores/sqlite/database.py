@@ -129,6 +129,8 @@ def open_for_reading(place: Place) -> apsw.Connection:
     try:
         connection = apsw.Connection(place.path, flags=apsw.SQLITE_OPEN_READONLY, vfs=place.vfs)
         connection.set_busy_timeout(_BUSY_MS)
+        # The last to close would try a checkpoint, for which it may not even write.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         version = _version(connection, place.path)
     except apsw.Error as error:
         raise StoreUnavailable(_unreadable(place.path, error)) from error

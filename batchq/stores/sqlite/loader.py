@@ -109,6 +109,7 @@ class Loader:
         rows: the writer's.
         loaded: is told of what was read; it says ``taken`` when it has it.
         failed: is told that the file can't be read.
+        ended: is told that the thread has ended and its connection is closed.
     """
 
     def __init__(
@@ -117,13 +118,16 @@ class Loader:
         rows: LifeRows,
         loaded: Callable[[Load, Pieces], None],
         failed: Callable[[Exception], None],
+        ended: Callable[[], None],
     ) -> None:
         self._db = connection
         self._rows = rows
         self._loaded = loaded
         self._failed = failed
+        self._ended = ended
         self._wanted: SimpleQueue[Load | None] = SimpleQueue()
         self._room = threading.Semaphore(_AHEAD)
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="batchq-loader", daemon=True)
 
     def start(self) -> None:
@@ -139,14 +143,17 @@ class Loader:
         self._room.release()
 
     def stop(self) -> None:
-        """Ends after the read at hand."""
+        """Ends after the read at hand; what else is wanted is not read."""
+        self._stopping = True
         self._wanted.put(None)
-        self._room.release(_AHEAD)
+        self._room.release()
 
     def _run(self) -> None:
         try:
             while (load := self._wanted.get()) is not None:
                 self._room.acquire()
+                if self._stopping:
+                    break
                 row = self._rows.by_queue_id.get(load.life.id)
                 found = row is not None and not row.over
                 number = row.id if row is not None else 0
@@ -154,4 +161,7 @@ class Loader:
                 self._loaded(load, pieces)
         except Exception as error:  # noqa: BLE001 - whatever it is, lines can't be read
             self._failed(error)
-        self._db.close(True)
+        try:
+            self._db.close(True)
+        finally:
+            self._ended()

@@ -26,6 +26,12 @@ _GIVE_BACK_STEP: Final = 4 * MIB // PAGE_SIZE
 """Free pages that are given back at once: pages behind them have to move."""
 
 
+_IDLE_SHARE: Final = 2
+_BUSY_SHARE: Final = 8
+"""Free pages are given back when at most one page in so many is in use. Those in use may have
+to move: while there is more to write, only where few can."""
+
+
 class Upkeep:
     """Looks after the file between transactions, in the writer's thread.
 
@@ -55,13 +61,13 @@ class Upkeep:
 
     def after_commit(self) -> None:
         """Does what is due while there is more to write. Raises what a checkpoint raises."""
-        self._give_back()
+        self._give_back(_BUSY_SHARE)
         if self.stuck or self._wal_pages >= _CHECKPOINT_PAGES:
             self.checkpoint()
 
     def when_idle(self) -> bool:
         """Does one step of what can wait; tells whether there may be more to do."""
-        if self._give_back():
+        if self._give_back(_IDLE_SHARE):
             return True
         if self.stuck or self._wal_pages >= _TIDY_PAGES or (self._shrunk and self._wal_pages):
             self._shrunk = False
@@ -100,11 +106,12 @@ class Upkeep:
             if not is_full(self._db, error):
                 raise
 
-    def _give_back(self) -> bool:
-        """Gives some pages back where most are free; tells whether it did."""
+    def _give_back(self, share: int) -> bool:
+        """Gives some pages back where at most one in ``share`` is used; tells whether it did."""
         free = self.free_pages
         if not self.stuck:
-            if free <= _KEEP_FREE or free * 2 <= int(self._db.pragma("page_count")):
+            used = int(self._db.pragma("page_count")) - free
+            if free <= _KEEP_FREE or used * share >= used + free:
                 return False
             free -= _KEEP_FREE
         if free == 0:

@@ -140,8 +140,10 @@ class Writer:
             error = failure
             self._told.failed(failure)
         # Closing does not checkpoint: after a failure nothing may be synced again.
-        self._db.close(True)
-        self._told.ended(error)
+        try:
+            self._db.close(True)
+        finally:
+            self._told.ended(error)
 
     def _turn(self) -> bool:
         """Writes, or tidies up; tells whether to go on."""

@@ -8,12 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchq_client.copy.addresses import Address, PathAddress, QueueAddress
+from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import UsageError
-from batchq_client.copy.sink import check_destination, part_of, real_path
+from batchq_client.copy.part import part_of
+from batchq_client.copy.sink import check_destination, is_special, real_path
 
 
-def check_sides(source: Address, destination: Address) -> None:
+def check_sides(source: Address, destination: Address, options: CopyOptions | None = None) -> None:
     """Refuses a copy that can't work.
+
+    Args:
+        source: where from.
+        destination: where to.
+        options: what was chosen, if anything was.
 
     Raises:
         UsageError: it can't; the text says why.
@@ -26,6 +33,36 @@ def check_sides(source: Address, destination: Address) -> None:
         raise UsageError("source and destination are the same queue")
     if isinstance(source, PathAddress) and isinstance(destination, PathAddress):
         _check_different(source.path, destination.path)
+    if options is not None and options.resume:
+        _check_resumable(source, destination)
+        if options.shared:
+            raise UsageError(
+                "--resume is not for --shared: a reader that goes on can't tell its own lines "
+                "from those of others"
+            )
+
+
+def _check_resumable(source: Address, destination: Address) -> None:
+    """Refuses to go on with what leaves nothing to go on from.
+
+    Raises:
+        UsageError: it does; the text says why.
+    """
+    from_queue, to_queue = isinstance(source, QueueAddress), isinstance(destination, QueueAddress)
+    if from_queue and to_queue:
+        raise UsageError(
+            "--resume is for a file and a queue: a relay keeps nothing, what it had not passed "
+            "on is still in its source"
+        )
+    if not from_queue and not to_queue:
+        raise UsageError(
+            "--resume is for a file and a queue: the queue of a local copy ends with it"
+        )
+    local = destination if from_queue else source
+    if not isinstance(local, PathAddress) or is_special(local.path):
+        raise UsageError(
+            f"--resume needs a regular file: what went through {local} can't be read again"
+        )
 
 
 def _check_source(path: Path) -> None:

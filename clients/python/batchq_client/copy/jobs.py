@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import xxhash
+
 from batchq_client.client import Client
 from batchq_client.copy.addresses import LocalAddress, QueueAddress
 from batchq_client.copy.digest import PayloadDigest
@@ -21,8 +23,11 @@ from batchq_client.copy.outcome import (
     Progress,
     Summary,
 )
-from batchq_client.copy.reader import QueueReader
-from batchq_client.copy.sink import Sink, open_sink
+from batchq_client.copy.reader import Mark, QueueReader
+from batchq_client.copy.record import WriterRecord
+from batchq_client.copy.resume import begin, open_record
+from batchq_client.copy.retry import Patience, patiently
+from batchq_client.copy.sink import FileSink, Sink, open_sink
 from batchq_client.copy.source import Cut, Source, open_source
 from batchq_client.copy.writer import QueueWriter
 from batchq_client.model import Pulled
@@ -45,33 +50,40 @@ async def write_queue(
         ClientError: the same, as the server said it.
     """
     opened = await open_source(source)
+    record: WriterRecord | None = None
     try:
         progress.total_bytes = opened.size
+        record = open_record(source, queue, opened, options)
         async with Client(queue.base_url) as client:
-            limit = (await client.healthz()).max_body
+            patience = Patience(options.retry_for)
+            limit = (await patiently(patience, client.healthz)).max_body
             await opened.check(limit)
             writer = QueueWriter(client, queue.queue, options, progress)
             try:
-                await _write(opened, writer, options, limit, summary)
+                await _write(opened, writer, record, options, limit, summary)
             finally:
                 await writer.abandon()
                 _tell_writer(writer, summary)
+                if record is not None and (summary.complete or writer.queue_id is None):
+                    record.done()
     finally:
+        if record is not None:
+            record.close()
         opened.close()
 
 
 async def _write(
     source: Source,
     writer: QueueWriter,
+    record: WriterRecord | None,
     options: CopyOptions,
     limit: int | None,
     summary: Summary,
 ) -> None:
-    await writer.open()
+    closed = await begin(source, writer, record, options)
     summary.queue_id = writer.queue_id
-    async for cut in source.batches(options, limit):
-        await writer.push(cut)
-    await writer.flush()
+    if not closed:
+        await _push_all(source, writer, record, options, limit)
     summary.digest = source.digest
     if options.keep_open:
         if writer.unterminated:
@@ -79,9 +91,34 @@ async def _write(
                 "the last line had no newline; one was added, as the queue stays open"
             )
     else:
-        await writer.close(source.digest, unterminated=writer.unterminated)
+        if not closed:
+            await writer.close(source.digest, unterminated=writer.unterminated)
         summary.closed = True
     summary.complete = True
+
+
+async def _push_all(
+    source: Source,
+    writer: QueueWriter,
+    record: WriterRecord | None,
+    options: CopyOptions,
+    limit: int | None,
+) -> None:
+    """Pushes what is left of a source, and notes how far it came."""
+    digest = xxhash.xxh3_128()
+    size = 0
+    resumed = writer.bytes > 0
+    async for cut in source.batches(options, limit):
+        seq = writer.sent
+        await writer.push(cut)
+        # A writer that was resumed has its first checkpoint already.
+        if record is not None and not resumed:
+            digest.update(cut.data)
+            size += len(cut.data)
+            if record.wants(size):
+                record.sent(seq, size, f"xxh3-128:{digest.hexdigest()}")
+            record.stored(writer.stored)
+    await writer.flush()
 
 
 async def read_queue(
@@ -97,21 +134,14 @@ async def read_queue(
         CopyError: it failed, and why: see ``EXIT_CODES``. No file has the destination's name.
         ClientError: the same, as the server said it.
     """
-    sink = await open_sink(destination, options.linger)
+    sink = await open_sink(destination, options.linger, str(queue), resume=options.resume)
     try:
         async with Client(queue.base_url) as client:
-            reader = QueueReader(client, queue.queue, options)
-            digest = PayloadDigest()
-
-            async def deliver(batch: Pulled) -> None:
-                digest.update(batch.data)
-                await sink.write(batch.data)
-                progress.lines += batch.lines
-                progress.bytes += len(batch.data)
-
+            receiver = _SinkReceiver(sink, progress)
+            reader = QueueReader(client, queue.queue, options, receiver.mark)
             try:
-                await reader.run(deliver)
-                _judge(reader, digest, options, summary)
+                await reader.run(receiver)
+                _judge(reader, receiver.digest, options, summary)
                 await _finish(sink, reader, summary)
             finally:
                 _tell_reader(reader, summary)
@@ -120,6 +150,70 @@ async def read_queue(
         raise
     finally:
         sink.close()
+
+
+class _SinkReceiver:
+    """Writes a reader's lines to a sink.
+
+    Args:
+        sink: the destination.
+        progress: counts what is written.
+
+    Attributes:
+        digest: over all that is written.
+        mark: what the sink held before.
+    """
+
+    def __init__(self, sink: Sink, progress: Progress) -> None:
+        self._sink = sink
+        self._progress = progress
+        self.mark: Mark | None = None
+        self.digest = PayloadDigest()
+        if isinstance(sink, FileSink):
+            self.mark, self.digest = sink.part.mark, sink.part.digest
+            progress.lines, progress.bytes = self.mark.lines, self.mark.bytes
+
+    async def deliver(self, batch: Pulled) -> None:
+        """Writes a batch."""
+        await self._sink.write(batch.data)
+        self.digest.update(batch.data)
+        self._progress.lines += batch.lines
+        self._progress.bytes += len(batch.data)
+
+    async def secure(self, mark: Mark | None) -> None:
+        """Makes the file safe."""
+        await self._sink.secure(mark, self.digest.text(unterminated=False))
+
+    async def acknowledged(self) -> None:
+        """Tells the sink."""
+        await self._sink.acknowledged()
+
+
+class _WriterReceiver:
+    """Passes a reader's lines on to a queue.
+
+    Args:
+        writer: the queue's.
+
+    Attributes:
+        digest: over all that was passed on.
+    """
+
+    def __init__(self, writer: QueueWriter) -> None:
+        self._writer = writer
+        self.digest = PayloadDigest()
+
+    async def deliver(self, batch: Pulled) -> None:
+        """Pushes a batch; it need not be stored when this returns."""
+        await self._writer.push(Cut(batch.data, batch.lines))
+        self.digest.update(batch.data)
+
+    async def secure(self, mark: Mark | None) -> None:  # noqa: ARG002  queues know what they have
+        """Waits until all that was pushed is stored."""
+        await self._writer.until_stored(self._writer.sent)
+
+    async def acknowledged(self) -> None:
+        """Has nothing to do."""
 
 
 async def relay(
@@ -140,17 +234,12 @@ async def relay(
     async with Client(source.base_url) as taking, Client(destination.base_url) as giving:
         reader = QueueReader(taking, source.queue, options)
         writer = QueueWriter(giving, destination.queue, options, progress)
-        digest = PayloadDigest()
-
-        async def deliver(batch: Pulled) -> None:
-            digest.update(batch.data)
-            await writer.push(Cut(batch.data, batch.lines))
-
+        receiver = _WriterReceiver(writer)
         try:
             await writer.open()
-            await reader.run(deliver)
+            await reader.run(receiver)
             await writer.flush()
-            _judge(reader, digest, options, summary)
+            _judge(reader, receiver.digest, options, summary)
             end = reader.end
             if end is not None and not options.keep_open:
                 whole = reader.complete
@@ -171,6 +260,11 @@ def _judge(
         CopyError: it is not the same, or not known to be.
     """
     end = reader.end
+    if reader.late:
+        summary.warnings.append(
+            f"{reader.late} lines that another reader gave back came late, and stand behind "
+            "later ones"
+        )
     if end is None:
         if not options.until_idle:
             raise CopyError(
@@ -188,6 +282,8 @@ def _judge(
         if not options.shared:
             raise CopyError(f"{text} (--shared takes that as success)", INCOMPLETE)
         summary.warnings.append(f"{text}; the digest is not compared")
+        return
+    if reader.late:
         return
     summary.digest = digest.text(unterminated=end.unterminated)
     if end.digest is not None:
@@ -215,9 +311,12 @@ async def _finish(sink: Sink, reader: QueueReader, summary: Summary) -> None:
 
 async def _keep(sink: Sink, error: BaseException) -> None:
     """Makes what came safe, and says where it is."""
+    final = isinstance(error, CopyError) and error.exit_code in (DIGEST_DIFFERS, INCOMPLETE)
     try:
         async with asyncio.timeout(_KEEP_SECONDS):
             await sink.keep()
+            if final:
+                await sink.give_up()
     except (CopyError, TimeoutError):
         return
     if sink.kept is not None:

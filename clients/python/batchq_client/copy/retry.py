@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from batchq_client.copy.outcome import CopyError
 from batchq_client.errors import (
@@ -18,8 +19,10 @@ from batchq_client.errors import (
     UnexpectedAnswer,
 )
 
+_T = TypeVar("_T")
+
 _FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 15.0
+_LONGEST_WAIT: Final = 5.0
 _GATEWAY: Final = frozenset((502, 503, 504))
 """Statuses of a proxy whose server is away."""
 
@@ -53,11 +56,13 @@ class Patience:
         self._seconds = seconds
         self._since: float | None = None
         self._tries = 0
+        self._grows = 0.0
 
     def restored(self) -> None:
         """Something went well."""
         self._since = None
         self._tries = 0
+        self._grows = 0.0
 
     async def bear(self, error: ClientError, *, repeatable: bool) -> None:
         """Waits before another try.
@@ -74,9 +79,29 @@ class Patience:
         if isinstance(error, (LimitReached, Unavailable)) and error.retry_after is not None:
             pause = max(pause, min(float(error.retry_after), _LONGEST_WAIT))
         if not isinstance(error, QueueFull):
-            self._tries += 1
+            # Requests that failed together waited once, not once each.
+            if loop.time() >= self._grows:
+                self._tries += 1
+                self._grows = loop.time() + pause
             if self._since is None:
                 self._since = loop.time()
             if loop.time() + pause - self._since > self._seconds:
                 raise CopyError(f"{error} (for {self._seconds:g} s)") from error
         await asyncio.sleep(pause)
+
+
+async def patiently(patience: Patience, call: Callable[[], Awaitable[_T]]) -> _T:
+    """Makes a request that may be made twice, until it is answered.
+
+    Raises:
+        ClientError: another try is wrong.
+        CopyError: it has gone on for too long.
+    """
+    while True:
+        try:
+            answer = await call()
+        except ClientError as error:
+            await patience.bear(error, repeatable=True)
+        else:
+            patience.restored()
+            return answer

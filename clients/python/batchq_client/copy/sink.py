@@ -1,7 +1,7 @@
 """Where a reader's bytes go: a file that gets its name at the end, or a stream.
 
 A file is written beside its destination, as ``NAME.part``, under a lock, so that two copies
-to one place don't mix. What fails leaves the part file, never the destination.
+to one place don't mix. What fails leaves the part file and its journal, never the destination.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Final, TypeVar
 
 from batchq_client.copy.addresses import LocalAddress, PathAddress
 from batchq_client.copy.outcome import BrokenPipe, CopyError, UsageError
+from batchq_client.copy.part import Part, journal_of, open_part, part_of
+from batchq_client.copy.reader import Mark
 from batchq_client.copy.threads import BlockingThread
 
 _T = TypeVar("_T")
 
-PART: Final = ".part"
 _NEWLINE: Final = b"\n"
-_MODE: Final = 0o666
 
 
 class Sink(ABC):
@@ -54,6 +53,20 @@ class Sink(ABC):
             CopyError: it can't be written.
         """
 
+    async def secure(self, mark: Mark | None, digest: str) -> None:  # noqa: B027
+        """Makes safe what was written: of a stream, nothing more can be done for it.
+
+        Args:
+            mark: what that is; None where lines before it are missing.
+            digest: over it.
+
+        Raises:
+            CopyError: it can't be written.
+        """
+
+    async def acknowledged(self) -> None:  # noqa: B027  most have nothing to do
+        """The queue is done with what was made safe."""
+
     @abstractmethod
     async def finish(self, *, unterminated: bool) -> bool:
         r"""Ends a copy that is complete.
@@ -71,6 +84,9 @@ class Sink(ABC):
     @abstractmethod
     async def keep(self) -> None:
         """Makes what came so far safe, where that is possible, for a copy that did not end."""
+
+    async def give_up(self) -> None:  # noqa: B027  most keep nothing
+        """Notes that a later copy can't go on with what came."""
 
     @abstractmethod
     def close(self) -> None:
@@ -92,27 +108,44 @@ class FileSink(Sink):
     """A regular file.
 
     Args:
-        fd: the part file, locked and empty.
+        part: the part file; it may hold the beginning.
         path: the destination.
         thread: does the writing.
     """
 
-    def __init__(self, fd: int, path: Path, thread: BlockingThread) -> None:
-        super().__init__(fd, str(path), thread)
+    def __init__(self, part: Part, path: Path, thread: BlockingThread) -> None:
+        super().__init__(part.fd, str(path), thread)
         self._path = path
-        self._part = part_of(path)
-        self._size = 0
+        self._part = part
+        self._part_path = part_of(path)
+        self._size = part.mark.bytes
         self._done = False
+        self._whole = True
+
+    @property
+    def part(self) -> Part:
+        """The part file."""
+        return self._part
 
     @property
     def kept(self) -> Path | None:
         """The part file, where it holds something."""
-        return self._part if self._size and not self._done else None
+        return self._part_path if self._size and not self._done else None
 
     async def write(self, data: bytes) -> None:
         """Writes what comes next to the part file."""
         self._size += len(data)
         await self._do(lambda: _write_all(self._fd, data))
+
+    async def secure(self, mark: Mark | None, digest: str) -> None:
+        """Syncs the part file, then the journal that says how much of it is safe."""
+        if mark is not None:
+            await self._do(lambda: self._part.note(mark, digest))
+            return
+        if self._whole:
+            self._whole = False
+            await self._do(lambda: self._part.journal.append({"gaps": True}, sync=True))
+        await self._do(lambda: os.fdatasync(self._fd))
 
     async def finish(self, *, unterminated: bool) -> bool:
         """Makes the part file safe and gives it its name."""
@@ -124,11 +157,18 @@ class FileSink(Sink):
         """Makes the part file safe."""
         await self._do(lambda: os.fsync(self._fd))
 
+    async def give_up(self) -> None:
+        """Notes that going on with the part file can't help; the part file stays."""
+        await self._do(self._part.journal.remove)
+
     def close(self) -> None:
         """Closes the part file; one that holds nothing is removed."""
         if not self._size and not self._done:
             with suppress(OSError):
-                self._part.unlink()
+                journal_of(self._path).unlink()
+            with suppress(OSError):
+                self._part_path.unlink()
+        self._thread.submit(self._part.journal.close)
         self._thread.stop(self._fd)
 
     def _into_place(self, *, unterminated: bool) -> None:
@@ -137,7 +177,9 @@ class FileSink(Sink):
         with suppress(FileNotFoundError):
             os.fchmod(self._fd, stat.S_IMODE(self._path.stat().st_mode))
         os.fsync(self._fd)
-        self._part.replace(self._path)
+        self._part_path.replace(self._path)
+        # Only now: without it, a part file could not be gone on with.
+        self._part.journal.remove()
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -148,8 +190,8 @@ class FileSink(Sink):
 class StreamSink(Sink):
     r"""A pipe, a terminal, a device: what was written can't be taken back.
 
-    The last ``\n`` of a batch is therefore held for a moment: if the end follows, it may
-    say that this one was not the source's.
+    The last ``\n`` of a batch is therefore held until the queue is done with it, and a
+    moment longer: if the end follows, it may say that this one was not the source's.
 
     Args:
         fd: an open descriptor.
@@ -176,8 +218,13 @@ class StreamSink(Sink):
         await self._settle()
         begin, self._held = self._held, _NEWLINE
         await self._do(lambda: _write_all(self._fd, begin, memoryview(data)[:-1]))
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._linger, self._let_go)
+
+    async def acknowledged(self) -> None:
+        r"""Lets the ``\n`` that is held go in a moment: the end can follow now."""
+        if self._held:
+            self._cancel()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._linger, self._let_go)
 
     async def finish(self, *, unterminated: bool) -> bool:
         r"""Writes the ``\n`` that is held, or drops it where it is not the source's."""
@@ -214,20 +261,20 @@ class StreamSink(Sink):
             self._timer = None
 
 
-def part_of(path: Path) -> Path:
-    """The name of the file that a destination is written to first."""
-    return path.with_name(path.name + PART)
-
-
-async def open_sink(address: LocalAddress, linger: float) -> Sink:
+async def open_sink(
+    address: LocalAddress, linger: float, source: str, *, resume: bool = False
+) -> Sink:
     r"""Opens a destination. A named pipe is waited for until somebody reads it.
 
     Args:
         address: a path or the standard output.
         linger: seconds for which a stream's last ``\n`` is held.
+        source: the queue's URL.
+        resume: go on with the part file that an earlier copy left.
 
     Raises:
         UsageError: it can't be written.
+        CopyError: what an earlier copy left was changed.
     """
     thread = BlockingThread("batchq-destination")
     try:
@@ -235,10 +282,11 @@ async def open_sink(address: LocalAddress, linger: float) -> Sink:
             os.fstat(1)
             return StreamSink(1, "standard output", thread, linger=linger, owned=False)
         path = real_path(address.path)
-        if _is_special(path):
+        if is_special(path):
             fd = await thread.submit(lambda: os.open(path, os.O_WRONLY | os.O_CLOEXEC))
             return StreamSink(fd, str(address), thread, linger=linger, owned=True)
-        return FileSink(_open_part(path), path, thread)
+        part = await thread.submit(lambda: open_part(path, source, resume=resume))
+        return FileSink(part, path, thread)
     except BaseException as error:
         thread.stop()
         if isinstance(error, OSError):
@@ -263,7 +311,7 @@ def check_destination(address: PathAddress) -> None:
     parent = path.parent
     if not parent.is_dir():
         raise UsageError(f"can't write {address}: there is no directory {parent}")
-    if _is_special(path):
+    if is_special(path):
         writable = os.access(path, os.W_OK)
     else:
         writable = os.access(parent, os.W_OK | os.X_OK)
@@ -271,32 +319,12 @@ def check_destination(address: PathAddress) -> None:
         raise UsageError(f"can't write {address}: permission denied")
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
+    """Something with a name that is there and is not a regular file."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return False
-
-
-def _open_part(path: Path) -> int:
-    """Opens the part file for this copy alone.
-
-    Raises:
-        UsageError: another copy has it.
-        OSError: it can't be opened.
-    """
-    part = part_of(path)
-    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-        os.ftruncate(fd, 0)
-    except BlockingIOError:
-        os.close(fd)
-        raise UsageError(f"another copy is writing {part}") from None
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _write_all(fd: int, *blocks: bytes | memoryview) -> None:

@@ -69,6 +69,7 @@ class Source:
         self._thread = thread
         self._owned = owned
         self._hash = xxhash.xxh3_128()
+        self._last: bytes | None = None
         status = os.fstat(fd)
         self.regular = stat.S_ISREG(status.st_mode)
         self.size: int | None = None
@@ -78,6 +79,11 @@ class Source:
             # Fewer, larger reads; the system may refuse it, and it works without.
             with suppress(OSError):
                 fcntl.fcntl(fd, _SET_PIPE_SIZE, _CHUNK)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+        return self._fd
 
     @property
     def digest(self) -> str:
@@ -99,6 +105,49 @@ class Source:
         found = await self._thread.submit(lambda: find_long_line(self._fd, start, limit))
         if found is not None:
             raise CopyError(too_long(self._name, found.line, found.length, limit))
+
+    async def skip(self, size: int, checkpoint: tuple[int, str]) -> None:
+        """Reads the beginning, which an earlier writer has sent, for its digest.
+
+        Args:
+            size: bytes of it that the queue has, with a newline that was added to the last line.
+            checkpoint: bytes that it had at some time, and what their digest was.
+
+        Raises:
+            CopyError: it is not what was sent.
+        """
+        changed = f"{self._name} was changed since its copy began: it can't be gone on with"
+        total = self.size or 0
+        middle, digest = checkpoint
+        if 0 < middle <= size:
+            await self._skip(middle)
+            if self.digest != digest:
+                raise CopyError(changed)
+        else:
+            middle = 0
+        last = await self._skip(min(size, total) - middle)
+        whole = last is None or last == NEWLINE
+        if size > total + 1 or whole != (size <= total):
+            raise CopyError(changed)
+
+    async def _skip(self, size: int) -> bytes | None:
+        """Reads so many bytes; gives the last one that was read ever."""
+
+        def read() -> None:
+            left = size
+            while left > 0:
+                piece = os.read(self._fd, min(_CHUNK, left))
+                if not piece:
+                    break
+                self._hash.update(piece)
+                self._last = piece[-1:]
+                left -= len(piece)
+
+        try:
+            await self._thread.submit(read)
+        except OSError as error:
+            raise CopyError(f"can't read {self._name}: {error.strerror or error}") from error
+        return self._last
 
     async def batches(self, options: CopyOptions, limit: int | None) -> AsyncIterator[Cut]:
         """Gives the source's batches, in order, to its end.

@@ -38,7 +38,7 @@ async def copy_through(
         ClientError: the same, as the server said it.
     """
     queue = QueueAddress(base_url, f"copy-{secrets.token_hex(8)}")
-    both = replace(options, keep_open=False, until_idle=False, shared=False)
+    both = replace(options, keep_open=False, until_idle=False, shared=False, state_dir=None)
     # The writer may take its time: as long as it lives, the reader waits.
     patient = replace(both, retries=2**31)
     written = Summary(summary.source, str(queue))

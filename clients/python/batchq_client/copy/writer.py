@@ -14,7 +14,7 @@ from typing import Final
 from batchq_client.client import Client
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import CopyError, Progress
-from batchq_client.copy.retry import Patience
+from batchq_client.copy.retry import Patience, patiently
 from batchq_client.copy.source import Cut
 from batchq_client.errors import (
     ClientError,
@@ -24,7 +24,7 @@ from batchq_client.errors import (
     SequenceGap,
     TooLarge,
 )
-from batchq_client.model import End, Numbering, Pushed
+from batchq_client.model import End, Numbering, ProducerState, Pushed, QueueStats
 
 _OPEN_TRIES: Final = 5
 """A queue that others close and delete meanwhile is opened again so many times."""
@@ -43,6 +43,7 @@ class QueueWriter:
         progress: counts what is stored.
 
     Attributes:
+        producer: the id under which the batches are numbered.
         queue_id: the life that is written to.
         lines: lines pushed by this writer.
         bytes: source bytes pushed by this writer: without a newline that the server added.
@@ -58,10 +59,12 @@ class QueueWriter:
         self._options = options
         self._progress = progress
         self._patience = Patience(options.retry_for)
-        self._producer = f"copy-{secrets.token_hex(8)}"
+        self._epoch = 0
+        self.producer = f"copy-{secrets.token_hex(8)}"
         self._slots = asyncio.Semaphore(options.in_flight)
         self._pushes: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
+        self._telling: asyncio.Future[None] | None = None
         self._seq = 0
         self._stored = 0  # all numbers below this one are stored
         self._done: set[int] = set()  # numbers above it that are
@@ -86,7 +89,7 @@ class QueueWriter:
         """
         for _ in range(_OPEN_TRIES):
             try:
-                pushed = await self._client.push(self._queue, b"", numbering=self._number(0))
+                pushed = await self._claim()
             except QueueClosed:
                 await self._clear()
                 continue
@@ -98,11 +101,79 @@ class QueueWriter:
             return
         raise CopyError(f"queue {self._queue!r} is closed again and again by somebody else")
 
+    async def _claim(self) -> Pushed:
+        """Stores the empty batch with which an epoch begins."""
+        return await patiently(
+            self._patience,
+            lambda: self._client.push(
+                self._queue, b"", numbering=self._number(0), queue_id=self.queue_id
+            ),
+        )
+
+    async def stats(self) -> QueueStats | None:
+        """The queue as it is, or None where there is none."""
+        try:
+            return await patiently(
+                self._patience, lambda: self._client.queue(self._queue, queue_id=self.queue_id)
+            )
+        except (NoSuchQueue, QueueReplaced):
+            return None
+
+    async def resume(self, producer: str, queue_id: str | None) -> QueueStats | None:
+        """Goes on as an earlier writer, whose batches that are still under way are fenced off.
+
+        ``lines`` and ``bytes`` are then what the queue has of it, with a newline that was
+        added to its last line.
+
+        Args:
+            producer: its id.
+            queue_id: the life that it wrote to, or None where it did not come to know it.
+
+        Returns:
+            The queue; None where it has nothing of that writer, which then never wrote.
+
+        Raises:
+            CopyError: the queue that it wrote to is gone.
+            ClientError: the server can't be reached, or refuses.
+        """
+        self.producer, self.queue_id = producer, queue_id
+        state = await self._state()
+        stats = await self.stats()
+        if state is None or stats is None:
+            if queue_id is not None:
+                raise CopyError(
+                    f"queue {self._queue!r} is not the one any more that the copy wrote to: it "
+                    "was deleted, or its server lost it"
+                )
+            return None
+        self.queue_id = stats.queue_id
+        if not stats.closed:
+            self._epoch = state.epoch + 1
+            await self._claim()
+            # Only now is it certain that no earlier batch is added any more.
+            state, stats = await self._state(), await self.stats()
+            if state is None or stats is None:
+                raise CopyError(f"queue {self._queue!r} was deleted meanwhile")
+        self.lines, self.bytes = state.lines, state.bytes
+        self._base = (stats.lines - state.lines, stats.bytes - state.bytes)
+        self.alone = self._base == (0, 0)
+        self._seq = self._stored = 1
+        return stats
+
+    async def _state(self) -> ProducerState | None:
+        """What the queue has of this writer."""
+        try:
+            return await patiently(
+                self._patience,
+                lambda: self._client.producer(self._queue, self.producer, queue_id=self.queue_id),
+            )
+        except (NoSuchQueue, QueueReplaced):
+            return None
+
     async def _clear(self) -> None:
         """Deletes a closed queue that holds nothing."""
-        try:
-            stats = await self._client.queue(self._queue)
-        except NoSuchQueue:
+        stats = await self.stats()
+        if stats is None:
             return
         if not stats.closed:
             return
@@ -113,7 +184,9 @@ class QueueWriter:
                 "delete it, or write to another queue"
             )
         with suppress(NoSuchQueue, QueueReplaced):
-            await self._client.delete(self._queue, queue_id=stats.queue_id)
+            await patiently(
+                self._patience, lambda: self._client.delete(self._queue, queue_id=stats.queue_id)
+            )
 
     async def push(self, cut: Cut) -> None:
         """Sends a batch; returns when there is room for another one in flight.
@@ -133,6 +206,22 @@ class QueueWriter:
         task = asyncio.create_task(self._deliver(seq, cut, first_line, expected))
         self._pushes.add(task)
         task.add_done_callback(self._delivered)
+
+    @property
+    def sent(self) -> int:
+        """The number that the next batch will have."""
+        return self._seq
+
+    @property
+    def stored(self) -> int:
+        """All batches with lower numbers are stored."""
+        return self._stored
+
+    async def until_stored(self, below: int) -> None:
+        """Waits until all batches with lower numbers are stored. Raises as ``push``."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._stored >= below or self._failure is not None)
+        self._check()
 
     async def flush(self) -> None:
         """Waits until all that was pushed is stored. Raises as ``push``."""
@@ -155,21 +244,18 @@ class QueueWriter:
             self._progress.warnings.append(
                 f"queue {self._queue!r} has lines of other writers: it is closed without a digest"
             )
-        while True:
-            try:
-                end = await self._client.close(
-                    self._queue,
-                    lines=lines,
-                    total_bytes=total,
-                    digest=digest if self.alone else None,
-                    unterminated=unterminated,
-                    numbering=self._number(self._seq),
-                    queue_id=self.queue_id,
-                )
-            except ClientError as error:
-                await self._patience.bear(error, repeatable=True)
-            else:
-                break
+        end = await patiently(
+            self._patience,
+            lambda: self._client.close(
+                self._queue,
+                lines=lines,
+                total_bytes=total,
+                digest=digest if self.alone else None,
+                unterminated=unterminated,
+                numbering=self._number(self._seq),
+                queue_id=self.queue_id,
+            ),
+        )
         has = end.producer
         if has is not None and (has.lines, has.bytes) != (self.lines, stored):
             raise CopyError(
@@ -184,9 +270,11 @@ class QueueWriter:
             task.cancel()
         if self._pushes:
             await asyncio.wait(self._pushes)
+        if self._telling is not None:
+            await self._telling
 
     def _number(self, seq: int) -> Numbering:
-        return Numbering(self._producer, 0, seq)
+        return Numbering(self.producer, self._epoch, seq)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -197,6 +285,11 @@ class QueueWriter:
         self._slots.release()
         if not task.cancelled() and task.exception() is not None and self._failure is None:
             self._failure = task.exception()
+            self._telling = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
 
     async def _deliver(
         self, seq: int, cut: Cut, first_line: int, expected: tuple[int, int]
@@ -236,8 +329,7 @@ class QueueWriter:
         while self._stored in self._done:
             self._done.remove(self._stored)
             self._stored += 1
-        async with self._moved:
-            self._moved.notify_all()
+        await self._tell()
 
     async def _turn(self, seq: int, stored: int, error: SequenceGap) -> None:
         """Waits until all batches before this one are stored, to send it again then.
