@@ -34,6 +34,12 @@ class PayloadDigest:
             self._hash.update(data)
             self._pending = b""
 
+    def copy(self) -> PayloadDigest:
+        """One that goes on by itself from here."""
+        twin = PayloadDigest()
+        twin._hash, twin._pending = self._hash.copy(), self._pending
+        return twin
+
     def text(self, *, unterminated: bool) -> str:
         r"""Gives the digest as the protocol writes it.
 

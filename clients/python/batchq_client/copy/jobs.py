@@ -12,7 +12,8 @@ from typing import Final
 import xxhash
 
 from batchq_client.client import Client
-from batchq_client.copy.addresses import LocalAddress, QueueAddress
+from batchq_client.copy.addresses import LocalAddress, PathAddress, QueueAddress
+from batchq_client.copy.complete import in_place
 from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import (
@@ -27,7 +28,7 @@ from batchq_client.copy.reader import Mark, QueueReader
 from batchq_client.copy.record import WriterRecord
 from batchq_client.copy.resume import begin, open_record
 from batchq_client.copy.retry import Patience, patiently
-from batchq_client.copy.sink import FileSink, Sink, open_sink
+from batchq_client.copy.sink import FileSink, Sink, open_sink, real_path
 from batchq_client.copy.source import Cut, Source, open_source
 from batchq_client.copy.writer import QueueWriter
 from batchq_client.model import Pulled
@@ -134,6 +135,8 @@ async def read_queue(
         CopyError: it failed, and why: see ``EXIT_CODES``. No file has the destination's name.
         ClientError: the same, as the server said it.
     """
+    if await _was_complete(queue, destination, options, summary):
+        return
     sink = await open_sink(destination, options.linger, str(queue), resume=options.resume)
     try:
         async with Client(queue.base_url) as client:
@@ -150,6 +153,24 @@ async def read_queue(
         raise
     finally:
         sink.close()
+
+
+async def _was_complete(
+    queue: QueueAddress, destination: LocalAddress, options: CopyOptions, summary: Summary
+) -> bool:
+    """Finds out whether a copy to be resumed had ended; then says in the summary what it did."""
+    if not options.resume or not isinstance(destination, PathAddress):
+        return False
+    async with Client(queue.base_url) as client:
+        path = real_path(destination.path)
+        done = await in_place(client, queue.queue, path, str(queue), options.retry_for)
+    if done is None:
+        return False
+    summary.queue_id, summary.closed, summary.complete = done.queue_id, True, True
+    summary.lines, summary.bytes = done.lines, done.bytes
+    summary.digest, summary.digest_compared = done.digest, done.compared
+    summary.unterminated = done.unterminated
+    return True
 
 
 class _SinkReceiver:

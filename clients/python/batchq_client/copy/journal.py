@@ -70,6 +70,8 @@ class Journal:
         os.ftruncate(self._fd, 0)
         self.records = []
         self.append(record, sync=True)
+        # A file that is safe is of no use while its name is not.
+        sync_folder(self._path.parent)
 
     def append(self, record: Record, *, sync: bool) -> None:
         """Adds a record.
@@ -94,6 +96,19 @@ class Journal:
     def close(self) -> None:
         """Closes it and lets others have it."""
         os.close(self._fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names of a folder's files safe. Blocks.
+
+    Raises:
+        OSError: that failed.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _content(fd: int) -> bytes:

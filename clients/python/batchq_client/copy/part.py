@@ -119,6 +119,10 @@ def _resumed(fd: int, part: Path, journal: Journal, source: str) -> tuple[Mark, 
     if len(journal.records) == 1:
         return Mark(None, 0, 0), PayloadDigest()
     mark = _mark(last)
+    if os.fstat(fd).st_size == mark.bytes - 1:
+        # The earlier reader was about to give the file its name: it had taken the last
+        # newline away, which its source did not have.
+        os.pwrite(fd, b"\n", mark.bytes - 1)
     digest = digest_prefix(lambda size, at: os.pread(fd, size, at), mark.bytes)
     if digest is None or digest.text(unterminated=False) != last["digest"]:
         raise CopyError(f"{part} was changed since it was written: {_BEGIN_ANEW}")

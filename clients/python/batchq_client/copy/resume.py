@@ -49,7 +49,7 @@ async def begin(
     if left is not None:
         stats = await _resume(source, writer, left)
     elif options.resume:
-        await _check_unused(writer)
+        stats = await _check_unused(source, writer)
     if stats is not None:
         return stats.closed
     if record is not None and left is None:
@@ -77,15 +77,27 @@ async def _resume(source: Source, writer: QueueWriter, left: Left) -> QueueStats
     return stats
 
 
-async def _check_unused(writer: QueueWriter) -> None:
+async def _check_unused(source: Source, writer: QueueWriter) -> QueueStats | None:
     """Refuses to begin anew where lines of a forgotten copy may be.
 
+    Returns:
+        The queue, if all of the source is in it and it was closed: the earlier writer was
+        ended when nothing was left to do but to say so. None where it has no lines.
+
     Raises:
-        CopyError: the queue has lines.
+        CopyError: the queue has lines, and it is not known which.
     """
     stats = await writer.stats()
-    if stats is not None and stats.lines:
-        raise CopyError(
-            "there is no record of an earlier copy of this source to this queue, and the queue "
-            "has lines: leave out --resume to add all lines of the source to it"
-        )
+    if stats is None:
+        return None
+    if stats.closed and source.size == stats.bytes - int(stats.unterminated):
+        await source.skip(stats.bytes, (0, ""))
+        if source.digest == stats.digest:
+            writer.had(stats)
+            return stats
+    if not stats.lines:
+        return None
+    raise CopyError(
+        "there is no record of an earlier copy of this source to this queue, and the queue "
+        "has lines: leave out --resume to add all lines of the source to it"
+    )

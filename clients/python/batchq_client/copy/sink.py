@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from batchq_client.copy.addresses import LocalAddress, PathAddress
+from batchq_client.copy.journal import sync_folder
 from batchq_client.copy.outcome import BrokenPipe, CopyError, UsageError
 from batchq_client.copy.part import Part, journal_of, open_part, part_of
 from batchq_client.copy.reader import Mark
@@ -180,11 +181,7 @@ class FileSink(Sink):
         self._part_path.replace(self._path)
         # Only now: without it, a part file could not be gone on with.
         self._part.journal.remove()
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
 
 class StreamSink(Sink):

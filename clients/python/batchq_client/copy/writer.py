@@ -160,6 +160,11 @@ class QueueWriter:
         self._seq = self._stored = 1
         return stats
 
+    def had(self, stats: QueueStats) -> None:
+        """Takes a closed queue for this writer's work: it has exactly the source's bytes."""
+        self.queue_id, self.unterminated = stats.queue_id, stats.unterminated
+        self.lines, self.bytes = stats.lines, stats.bytes - int(stats.unterminated)
+
     async def _state(self) -> ProducerState | None:
         """What the queue has of this writer."""
         try:
