@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -51,10 +52,20 @@ class Output:
     as_json: bool
 
 
+class _Telling(logging.Handler):
+    """Passes on to the user what a copy says while it runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line to stderr, above the progress where that is shown."""
+        click.echo(f"batchq: {record.getMessage()}", err=True)
+
+
 def run(source: Address, destination: Address, options: CopyOptions, output: Output) -> int:
     """Copies; gives the exit code. What is to be said has been said then."""
     summary = Summary(str(source), str(destination))
     start = time.monotonic()
+    telling = _Telling(logging.WARNING)
+    logging.getLogger("batchq_client.copy").addHandler(telling)
     try:
         check_sides(source, destination, options)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -65,6 +76,8 @@ def run(source: Address, destination: Address, options: CopyOptions, output: Out
         _failed(summary, _text(error), error.exit_code)
     except ClientError as error:
         _failed(summary, _text(error), FAILED)
+    finally:
+        logging.getLogger("batchq_client.copy").removeHandler(telling)
     summary.seconds = round(time.monotonic() - start, 3)
     _report(summary, output, to_stdout=isinstance(destination, StandardStream))
     return summary.exit_code

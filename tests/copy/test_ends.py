@@ -238,6 +238,27 @@ def test_a_server_that_is_not_there(source: Path) -> None:
     assert "can't reach http://127.0.0.1:1" in said(done)
 
 
+def test_who_waits_for_a_server_is_told(source: Path) -> None:
+    done = batchq("copy", "--quiet", "--retry-for", "2", source, "http://127.0.0.1:1/q")
+    assert done.returncode == 1
+    first, last = done.stderr.decode().splitlines()
+    assert first.endswith("; trying again for up to 2 s")
+    assert last.endswith("(for 2 s)")
+
+
+def test_who_waits_for_room_is_told(
+    make_server: Callable[..., ServerProcess], source: Path
+) -> None:
+    source.write_bytes(b"a line of some length\n" * 1000)
+    server = make_server("--max-queue-bytes", "4KiB")
+    url = f"{server.url}/full"
+    process = start("copy", "--quiet", "--batch-bytes", "1KiB", source, url)
+    assert process.stderr is not None
+    assert process.stderr.readline().endswith(b"; waiting for room\n")
+    process.kill()
+    process.communicate()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

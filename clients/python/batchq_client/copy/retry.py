@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -21,8 +22,13 @@ from batchq_client.errors import (
 
 _T = TypeVar("_T")
 
+_log: Final = logging.getLogger(__name__)
+
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
+_TOLD_AFTER: Final = 1.0
+"""Seconds of trouble after which the user is told that there is some."""
+
 _GATEWAY: Final = frozenset((502, 503, 504))
 """Statuses of a proxy whose server is away."""
 
@@ -57,12 +63,16 @@ class Patience:
         self._since: float | None = None
         self._tries = 0
         self._grows = 0.0
+        self._trouble: float | None = None
+        self._told = False
 
     def restored(self) -> None:
         """Something went well."""
         self._since = None
         self._tries = 0
         self._grows = 0.0
+        self._trouble = None
+        self._told = False
 
     async def bear(self, error: ClientError, *, repeatable: bool) -> None:
         """Waits before another try.
@@ -74,6 +84,7 @@ class Patience:
         if not is_passing(error, repeatable=repeatable):
             raise error
         loop = asyncio.get_running_loop()
+        self._tell(error, loop.time())
         pause = min(_FIRST_WAIT * 2**self._tries, _LONGEST_WAIT)
         pause *= random.uniform(0.5, 1.0)  # noqa: S311  to spread retries, not to hide anything
         if isinstance(error, (LimitReached, Unavailable)) and error.retry_after is not None:
@@ -88,6 +99,18 @@ class Patience:
             if loop.time() + pause - self._since > self._seconds:
                 raise CopyError(f"{error} (for {self._seconds:g} s)") from error
         await asyncio.sleep(pause)
+
+    def _tell(self, error: ClientError, now: float) -> None:
+        """Says once that nothing goes on, so that nobody takes a long wait for work."""
+        if self._trouble is None:
+            self._trouble = now
+        if self._told or now - self._trouble < _TOLD_AFTER:
+            return
+        self._told = True
+        if isinstance(error, QueueFull):
+            _log.warning("%s; waiting for room", error)
+        else:
+            _log.warning("%s; trying again for up to %g s", error, self._seconds)
 
 
 async def patiently(patience: Patience, call: Callable[[], Awaitable[_T]]) -> _T:
