@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from batchq.app.call import ClientGone
 
@@ -23,6 +23,9 @@ async def attended(
     waiting: set[asyncio.Task[Any]],
 ) -> _T:
     """Awaits ``work``, and cancels it when the client goes.
+
+    What tells that the client has gone goes before what ``work`` waits for where both are
+    there: the server has been told, and has not answered.
 
     Args:
         work: what the client waits for.
@@ -52,23 +55,21 @@ async def attended(
         raise RuntimeError("attended() needs a task")
     waiting.add(task)
     task.add_done_callback(waiting.discard)
-    return await _both(task, _resumed(work, waits), _resumed(gone, watched))
+    return await _both(task, _Started(work, waits), _Started(gone, watched))
 
 
-async def _both(
-    task: asyncio.Task[Any], work: Coroutine[Any, Any, _T], gone: Coroutine[Any, Any, None]
-) -> _T:
+async def _both(task: asyncio.Task[Any], work: _Started[_T], gone: _Started[None]) -> _T:
     left = False
 
     async def watch() -> None:
         nonlocal left
-        await gone
+        await gone.resumed()
         left = True
         task.cancel()
 
     watcher = asyncio.ensure_future(watch())
     try:
-        return await work
+        return await work.resumed(after=gone)
     except asyncio.CancelledError:
         # Ours alone: anybody else's cancellation goes on.
         if left and task.uncancel() == 0:
@@ -78,20 +79,44 @@ async def _both(
         watcher.cancel()
 
 
-@coroutine
-def _resumed(started: Coroutine[Any, Any, _T], waits: Any) -> Generator[Any, Any, _T]:
-    """Goes on with a coroutine that was run up to where it waits for ``waits``."""
-    while True:
-        step: Any = started.send
-        try:
-            argument = yield waits
-        except GeneratorExit:
-            started.close()
-            raise
-        except BaseException as error:  # noqa: BLE001  a cancellation is the coroutine's to see
-            step, argument = started.throw, error
-        try:
-            waits = step(argument)
-        except StopIteration as done:
-            result: _T = done.value
-            return result
+class _Started(Generic[_T]):
+    """A coroutine that was run up to where it waits.
+
+    Args:
+        started: the coroutine.
+        waits: what it waits for, as it was yielded to the event loop.
+    """
+
+    def __init__(self, started: Coroutine[Any, Any, _T], waits: Any) -> None:
+        self._started = started
+        self._waits = waits
+
+    @property
+    def stirs(self) -> bool:
+        """What it waits for is there, and it has not been told yet."""
+        return isinstance(self._waits, asyncio.Future) and self._waits.done()
+
+    @coroutine
+    def resumed(self, after: _Started[Any] | None = None) -> Generator[Any, Any, _T]:
+        """Goes on with it.
+
+        Args:
+            after: what is to be told of its own first, where that is there as well: it may
+                cancel this.
+        """
+        while True:
+            step: Any = self._started.send
+            try:
+                argument = yield self._waits
+                if after is not None and after.stirs:
+                    yield
+            except GeneratorExit:
+                self._started.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  a cancellation is the coroutine's to see
+                step, argument = self._started.throw, error
+            try:
+                self._waits = step(argument)
+            except StopIteration as done:
+                result: _T = done.value
+                return result

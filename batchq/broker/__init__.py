@@ -21,7 +21,16 @@ those of failure and of a new start, ``state`` what is remembered, ``log``, ``ca
 """
 
 from batchq.broker.broker import Broker
-from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, Load
+from batchq.broker.changes import (
+    Append,
+    Change,
+    Close,
+    Consume,
+    Delete,
+    Forget,
+    Load,
+    PutBack,
+)
 from batchq.broker.hub import Outcome
 from batchq.broker.log import Point, Span
 from batchq.broker.restore import Kept
@@ -42,6 +51,7 @@ __all__ = [
     "Load",
     "Outcome",
     "Point",
+    "PutBack",
     "Span",
     "Ticket",
 ]

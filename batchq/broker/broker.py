@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, Load
+from batchq.broker.changes import (
+    Append,
+    Change,
+    Close,
+    Consume,
+    Delete,
+    Forget,
+    Load,
+    PutBack,
+)
 from batchq.broker.hub import Hub, Outcome
 from batchq.broker.leases import Leases
 from batchq.broker.log import Span
@@ -53,18 +62,30 @@ class Broker:
     def pull(self, now: float, ticket: Ticket, request: PullRequest) -> None:
         """Pulls; ``request.ack`` is not looked at here.
 
-        Outcome: ``Pulled`` with a lease; ``Held`` without one, to be followed by ``finish``
-        or ``give_back``; ``Nothing``; ``End``; or an error.
+        Outcome: ``Held``, to be followed by ``give_back`` if the reader has left, and without a
+        lease else by ``finish``; ``Nothing``; ``End``; or an error.
         """
         self._readers.pull(now, ticket, request)
 
     def finish(self, ticket: Ticket, held: Held) -> None:
-        """Hands held lines to their reader for good. Outcome: the queue's id, or an error."""
+        """Makes lines without a lease gone, for ``taken``. Outcome: the queue's id, or an error."""
         self._leases.finish(ticket, held)
+
+    def taken(self, now: float, held: Held) -> None:
+        """Is told that the reader has lines whose ``finish`` was answered with the queue's id."""
+        self._leases.taken(held)
+        self._dropped(now, held.hold.life)
 
     def give_back(self, now: float, held: Held) -> None:
         """Puts held lines back in their place, as if they had not been taken."""
         self._leases.give_back(now, held)
+
+    def recall(self, ticket: Ticket, held: Held) -> None:
+        """Puts lines back after ``finish``, in place of ``taken``.
+
+        Outcome: the queue's id when they are back, or an error when that is not yet so.
+        """
+        self._leases.recall(ticket, held)
 
     def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
         """Acknowledges leases. Outcome: the queue's id, or an error."""
@@ -113,6 +134,7 @@ class Broker:
             self._readers.drain(slot)
             self._writers.drain(slot)
             self._hub.tidy(slot)
+        self._leases.restore_again()
 
     # What a store does with it
 
@@ -135,7 +157,10 @@ class Broker:
             case Close():
                 self._closed(now, change)
             case Consume():
-                self._consumed(now, change)
+                if self._leases.consumed(now, change):
+                    self._dropped(now, change.life)
+            case PutBack():
+                self._leases.restored(now, change)
             case Delete():
                 self._deleted(now, change)
             case Forget():
@@ -152,16 +177,21 @@ class Broker:
         Args:
             now: the time.
             error: why.
-            everything: else only pushes and closes, which alone need room on the disk.
+            everything: also what needs no room on the disk, where nothing is left that does.
 
         Returns:
             What is still to be committed, in order: it is to be handed to the store anew.
         """
+        changes = list(self._hub.outstanding)
+        if everything and not any(isinstance(c, PutBack) for c in changes):
+            return self._take_back(now, error, changes)
+        failed = [c for c in changes if isinstance(c, Append | Close | PutBack)]
+        return self._take_back(now, error, failed)
+
+    def _take_back(self, now: float, error: BatchqError, failed: Sequence[Change]) -> list[Change]:
         hub = self._hub
-        changes = list(hub.outstanding)
-        failed = [c for c in changes if everything or isinstance(c, Append | Close)]
         gone = set(map(id, failed))
-        left = [change for change in changes if id(change) not in gone]
+        left = [change for change in hub.outstanding if id(change) not in gone]
         hub.outstanding.clear()
         hub.outstanding.extend(left)
         hub.changes.clear()
@@ -173,7 +203,7 @@ class Broker:
 
     def fail(self, now: float, error: BatchqError) -> None:
         """Ends everything with an error: the store has failed for good."""
-        self.abort(now, error, everything=True)
+        self._take_back(now, error, list(self._hub.outstanding))
         for slot in list(self._hub.slots.values()):
             fail_waits(self._readers, self._writers, slot, error)
             self._hub.tidy(slot)
@@ -246,6 +276,14 @@ class Broker:
         known = self._existing(queue, queue_id).producers.get(producer)
         return known.committed if known is not None else None
 
+    def staged(self, queue: str, queue_id: str | None) -> Life | None:
+        """The current life with what is decided for it, committed or not, or None.
+
+        Raises:
+            QueueReplaced: ``queue_id`` is given and is not the current life.
+        """
+        return self._hub.life(queue, queue_id)
+
     def _existing(self, queue: str, queue_id: str | None) -> Life:
         life = self._hub.life(queue, queue_id)
         if life is None or not life.born:
@@ -279,9 +317,8 @@ class Broker:
             self._readers.settle(now, slot)
             self._expire_drained(now, life)
 
-    def _consumed(self, now: float, change: Consume) -> None:
-        life = change.life
-        self._leases.consumed(change)
+    def _dropped(self, now: float, life: Life) -> None:
+        """Goes on after lines were dropped."""
         slot = self._hub.slots.get(life.name)
         if slot is not None and slot.life is life:
             self._writers.make_room(now, slot)
@@ -308,6 +345,7 @@ class Broker:
         if len(hub.records) > hub.limits.queues:
             hub.stage(Forget(record=next(iter(hub.records))))
         life.log.forget()
+        life.over = True
         self._readers.ended(slot, life)
         self._writers.ended(slot, life)
         hub.answer(change.ticket, life.id)
@@ -322,6 +360,7 @@ class Broker:
             if slot.life is change.life:
                 hub.end_life(slot)
             change.life.log.forget()
+            change.life.over = True
             hub.tidy(slot)
 
     def _expire_drained(self, now: float, life: Life, after: float | None = None) -> None:

@@ -62,17 +62,46 @@ class Consume:
         holds: the leases (or lines on their way out) that end.
         ticket: who gets the answer.
         error: what the ticket gets instead of the queue's id.
+        put_back: the reader has left since: what undoes this once it is committed. A store
+            that sees it in time writes nothing and says so by ``skipped``.
+        skipped: set by the store, for ``applied``: nothing was written.
+        committed: it is durable.
     """
 
     life: Life
     holds: tuple[LeaseState, ...]
     ticket: Ticket
     error: BatchqError | None = None
+    put_back: PutBack | None = None
+    skipped: bool = False
+    committed: bool = False
 
     @property
     def spans(self) -> tuple[Span, ...]:
         """Which lines."""
         return tuple(hold.span for hold in self.holds)
+
+
+@dataclass(slots=True, eq=False)
+class PutBack:
+    """Lines that were consumed without a lease, and whose reader left before it had them.
+
+    Attributes:
+        life: whose.
+        hold: which lines.
+        data: their bytes: the store may have removed them.
+        ticket: who gets the answer.
+    """
+
+    life: Life
+    hold: LeaseState
+    data: bytes
+    ticket: Ticket
+
+    @property
+    def span(self) -> Span:
+        """Which lines."""
+        return self.hold.span
 
 
 @dataclass(slots=True, eq=False)
@@ -118,4 +147,4 @@ class Load:
     bytes: int
 
 
-Change = Append | Close | Consume | Delete | Forget
+Change = Append | Close | Consume | PutBack | Delete | Forget

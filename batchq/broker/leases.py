@@ -1,18 +1,24 @@
 """What becomes of lines that were handed out: acknowledged, given back, or run out of time.
 
-Lines that are taken without a lease are held until the caller says that they are on
-their way (``finish``), so that a reader who has left takes nothing.
+Lines that are taken without a lease are made gone when the caller says so (``finish``), and
+stay out until it says that the reader has them (``taken``), so that a reader who left before
+that has taken nothing: what was committed meanwhile is undone by a change of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from batchq.broker.changes import Consume
+from batchq.broker.changes import Consume, PutBack
 from batchq.broker.hub import Hub
+from batchq.broker.log import Span
 from batchq.broker.state import Held, LeaseState, Life, Slot, Ticket
 from batchq.errors import BatchqError, LeaseLost, QueueReplaced
 from batchq.model import Lease
+
+RESTORE_AGAIN: Final = 1.0
+"""Seconds after which lines that found no room on the disk are put back again."""
 
 
 class Leases:
@@ -26,6 +32,7 @@ class Leases:
     def __init__(self, hub: Hub, on_ready: Callable[[Slot, float], None]) -> None:
         self._hub = hub
         self._on_ready = on_ready
+        self._unwritten: list[PutBack] = []
 
     def lend(
         self, now: float, hold: LeaseState, seconds: float | None, lease_id: str | None
@@ -46,13 +53,37 @@ class Leases:
         return Lease(hold.id or "", seconds)
 
     def finish(self, ticket: Ticket, held: Held) -> None:
-        """Is done with lines that were taken without a lease: they are on their way."""
-        self._consume(ticket, held.hold.life, (held.hold,), None)
+        """Makes lines gone that were taken without a lease."""
+        hold = held.hold
+        hold.consume = self._consume(ticket, hold.life, (hold,), None)
+
+    def taken(self, held: Held) -> None:
+        """Drops lines that are gone: their reader has them."""
+        held.hold.consume = None
+        self._drop(held.hold.life, held.hold.span)
 
     def give_back(self, now: float, held: Held) -> None:
-        """Puts lines back whose reader left before they were on their way."""
-        held.hold.times -= 1
-        self._put_back(now, held.hold)
+        """Puts lines back whose reader left before they were made gone, or given on a lease.
+
+        A lease that another call was given, too, holds on.
+        """
+        hold = held.hold
+        if hold.id is not None and hold.life.leases.get(hold.id) is not hold:
+            return
+        hold.times -= 1
+        if hold.times == 0:
+            self._run_out(now, hold)
+
+    def recall(self, ticket: Ticket, held: Held) -> None:
+        """Puts lines back whose reader left while they were made gone, or thereafter."""
+        hold = held.hold
+        put_back = PutBack(hold.life, hold, held.pulled.data, ticket)
+        if hold.consume is None:
+            self._hub.answer(ticket, hold.life.id)
+        elif hold.consume.committed:
+            self._hub.stage(put_back)
+        else:
+            hold.consume.put_back = put_back
 
     def ack(self, ticket: Ticket, queue: str, leases: Sequence[str], queue_id: str | None) -> None:
         """Is done with the lines of leases."""
@@ -115,30 +146,73 @@ class Leases:
         life: Life,
         holds: tuple[LeaseState, ...],
         error: BatchqError | None,
-    ) -> None:
-        self._hub.stage(Consume(life, holds, ticket, error))
+    ) -> Consume:
+        change = Consume(life, holds, ticket, error)
+        self._hub.stage(change)
+        return change
 
-    def consumed(self, change: Consume) -> None:
-        """Drops lines once it is committed that they are done with."""
-        life = change.life
-        for span in change.spans:
+    def consumed(self, now: float, change: Consume) -> bool:
+        """Sees to lines once it is committed that they are gone, or done with.
+
+        Tells whether some were dropped: not those that their reader has yet to take.
+        """
+        change.committed = True
+        self._hub.answer(change.ticket, change.error or change.life.id)
+        put_back = change.put_back
+        if put_back is None:
+            leased = [hold for hold in change.holds if hold.id is not None]
+            for hold in leased:
+                self._drop(change.life, hold.span)
+            return bool(leased)
+        if change.skipped:
+            self.restored(now, put_back)
+        else:
+            self._hub.stage(put_back)
+        return False
+
+    def _drop(self, life: Life, span: Span) -> None:
+        if not life.over:
             life.log.drop(span)
-            life.out_lines -= span.lines
-            life.stored -= span.bytes
+        life.out_lines -= span.lines
+        life.stored -= span.bytes
         life.refused = False
-        self._hub.answer(change.ticket, change.error or life.id)
 
-    def unconsume(self, now: float, change: Consume) -> None:
+    def restored(self, now: float, change: PutBack) -> None:
+        """Makes lines ready again once it is committed that they are not gone."""
+        self._undo_taking(now, change.hold)
+        self._hub.answer(change.ticket, change.life.id)
+
+    def unconsume(self, now: float, change: Consume, error: BatchqError) -> None:
         """Takes back that lines are done with: leases hold on, the others are ready again."""
+        self._hub.answer(change.ticket, error)
+        if change.put_back is not None:
+            self._hub.answer(change.put_back.ticket, error)
         for hold in change.holds:
             if hold.id is None:
-                hold.times -= 1
-                self._put_back(now, hold)
+                self._undo_taking(now, hold)
                 continue
             hold.life.leases[hold.id] = hold
             hold.life.leased_lines += hold.span.lines
             ends = hold.timer.when if hold.timer is not None else now
             self.arm(now, hold, max(0.0, ends - now))
+
+    def unrestore(self, now: float, change: PutBack, error: BatchqError) -> None:
+        """Keeps lines out that could not be put back, and sees to it that it is tried again."""
+        self._hub.answer(change.ticket, error)
+        if not self._unwritten:
+            self._hub.timers.at(now + RESTORE_AGAIN, lambda _at: self.restore_again())
+        self._unwritten.append(change)
+
+    def restore_again(self) -> None:
+        """Tries again to put lines back."""
+        changes, self._unwritten = self._unwritten, []
+        for change in changes:
+            self._hub.stage(change)
+
+    def _undo_taking(self, now: float, hold: LeaseState) -> None:
+        hold.consume = None
+        hold.times -= 1
+        self._put_back(now, hold)
 
     def _run_out(self, now: float, hold: LeaseState) -> None:
         """Ends a lease whose lines are not done with."""

@@ -122,7 +122,7 @@ class Readers:
         if life is None or not life.born:
             return False
         if request.lease_id is not None and request.lease_id in life.leases:
-            return self._hand_out_again(now, life, life.leases[request.lease_id], waiter)
+            return self._hand_out_again(now, slot, life.leases[request.lease_id], waiter)
         run = life.ready.first()
         if run is None:
             if life.drained:
@@ -156,19 +156,16 @@ class Readers:
         hold = LeaseState(None, life, life.ready.take(end))
         life.out_lines += hold.span.lines
         lease = self._leases.lend(now, hold, request.lease, request.lease_id)
-        pulled = _pulled(hold, data, lease)
-        if lease is None:
-            self._hub.answer(waiter.ticket, Held(pulled, slot.name, hold))
-        else:
-            self._hub.answer(waiter.ticket, pulled)
+        self._hub.answer(waiter.ticket, Held(_pulled(hold, data, lease), slot.name, hold))
         self._read_ahead(life)
         return True
 
-    def _hand_out_again(self, now: float, life: Life, hold: LeaseState, waiter: Waiter) -> bool:
+    def _hand_out_again(self, now: float, slot: Slot, hold: LeaseState, waiter: Waiter) -> bool:
         """Answers a retried pull with what its lease holds; the lease begins anew.
 
         Tells whether the lines were in memory.
         """
+        life = hold.life
         missing = life.log.missing(hold.span)
         if missing is not None:
             self._await_lines(life, missing)
@@ -176,7 +173,8 @@ class Readers:
         hold.times += 1
         seconds = waiter.request.lease
         lease = self._leases.arm(now, hold, seconds if seconds is not None else 0.0)
-        self._hub.answer(waiter.ticket, _pulled(hold, life.log.read(hold.span), lease))
+        pulled = _pulled(hold, life.log.read(hold.span), lease)
+        self._hub.answer(waiter.ticket, Held(pulled, slot.name, hold))
         return True
 
     # Lines that are not in memory

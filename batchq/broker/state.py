@@ -28,7 +28,7 @@ from batchq.model import (
 )
 
 if TYPE_CHECKING:
-    from batchq.broker.changes import Append, Close
+    from batchq.broker.changes import Append, Close, Consume
 
 
 class Ticket:
@@ -43,9 +43,11 @@ Answer = PullAnswer | Pushed | str
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Lines for a reader that takes them without a lease.
+    """Lines for a reader.
 
-    They are the reader's once the caller has said ``finish``; ``give_back`` undoes it.
+    On a lease they are the reader's as they are; ``give_back`` undoes it. Without one they
+    are its own once ``finish`` was answered and the caller has said ``taken``; until
+    ``finish`` is said, ``give_back`` undoes it, from then on ``recall``.
     """
 
     pulled: Pulled
@@ -72,6 +74,7 @@ class LeaseState:
         runs: which lines, consecutive ones, and how often they had been handed out before.
         times: how often they were handed out on this lease.
         timer: when they go back, or None for lines without a lease.
+        consume: what makes lines without a lease gone, from ``finish`` until they are taken.
     """
 
     id: str | None
@@ -79,6 +82,7 @@ class LeaseState:
     runs: tuple[Run, ...]
     times: int = 1
     timer: Timer | None = None
+    consume: Consume | None = None
 
     @property
     def span(self) -> Span:
@@ -124,7 +128,8 @@ class Life:
         log: the lines that are held.
         ready: which of them a pull may take.
         leases: lines out on leases, by id.
-        out_lines: lines that are out in any way: leased, on their way, being acknowledged.
+        out_lines: lines that are out in any way: leased, on their way, being acknowledged or
+            put back.
         leased_lines: those of them on leases.
         stored: payload bytes held, decided ones included.
         refused: a push found no room, and none has been made since.
@@ -134,6 +139,7 @@ class Life:
         expiry: when a drained life is forgotten.
         loading: lines are being brought to memory.
         awaited: the first waiter, and so all behind it, waits for lines that are loading.
+        over: its end is committed: nothing of it is held any more.
     """
 
     id: str
@@ -154,6 +160,7 @@ class Life:
     expiry: Timer | None = None
     loading: bool = False
     awaited: bool = False
+    over: bool = False
 
     @property
     def drained(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget
+from batchq.broker.changes import Append, Change, Close, Consume, Delete, Forget, PutBack
 from batchq.broker.hub import Hub
 from batchq.broker.leases import Leases
 from batchq.broker.readers import Readers
@@ -36,9 +36,10 @@ def undo(
                 hub.answer_all(change.tickets, error)
                 touched[change.life.name] = None
             case Consume():
-                leases.unconsume(now, change)
-                hub.answer(change.ticket, error)
+                leases.unconsume(now, change, error)
                 touched[change.life.name] = None
+            case PutBack():
+                leases.unrestore(now, change, error)
             case Delete():
                 _undo_delete(hub, change.life)
                 hub.answer(change.ticket, error)

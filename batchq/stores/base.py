@@ -2,8 +2,10 @@
 
 Every verb is atomic: it happens wholly or not at all, and what it did is visible
 to others only once it is as durable as ``promise`` says. Verbs that wait may be
-cancelled: a pull that is cancelled before it returned has taken nothing, a push
-that is cancelled may or may not be stored (which is what numbering is for).
+cancelled. A pull that is cancelled before it returned has taken nothing, and counts as no
+delivery: where its lines were being made gone, the cancellation goes on when they are
+back in their place, as durably. A push that is cancelled may or may not be stored (which
+is what numbering is for).
 All errors are ``batchq.errors.BatchqError``.
 
 One suite of tests runs over every store (``tests/contract``).

@@ -104,11 +104,8 @@ class LocalStore(ABC):
         self._broker.pull(self._now(), call, request)
         outcome = await self._outcome(call, request.queue)
         if isinstance(outcome, Held):
-            finished = _Call()
-            self._broker.finish(finished, outcome)
-            self._flush()
-            await self._insist(finished)
-            _expect(await self._outcome(finished, request.queue), str)
+            if outcome.pulled.lease is None:
+                await self._hand_over(outcome)
             outcome = outcome.pulled
         if not isinstance(outcome, Pulled | Nothing | End):
             raise TypeError(f"a pull was answered with {type(outcome).__name__}")
@@ -189,12 +186,27 @@ class LocalStore(ABC):
             raise call.outcome
         return call.outcome
 
-    async def _insist(self, call: _Call) -> None:
-        """Waits for an outcome that can't be taken back any more, in spite of a cancellation.
+    async def _hand_over(self, held: Held) -> None:
+        """Returns when lines are gone, which their reader then has.
 
-        Lines that are being made gone are the caller's: a pull that was cancelled then
-        returns them after all.
+        A cancellation that comes first, also as late as when they are gone already, puts
+        them back: it goes on when they are ready again, or else a disk is full.
         """
+        gone = _Call()
+        self._broker.finish(gone, held)
+        try:
+            await self._outcome(gone, held.queue)
+        except asyncio.CancelledError:
+            back = _Call()
+            self._broker.recall(back, held)
+            self._flush()
+            await self._insist(back)
+            raise
+        self._broker.taken(self._now(), held)
+        self._flush()
+
+    async def _insist(self, call: _Call) -> None:
+        """Waits for an outcome, whatever cancellation comes meanwhile."""
         while call.outcome is None:
             call.future = asyncio.get_running_loop().create_future()
             with contextlib.suppress(asyncio.CancelledError):
@@ -206,8 +218,6 @@ class LocalStore(ABC):
             self._broker.cancel(now, queue, call)
         elif isinstance(outcome, Held):
             self._broker.give_back(now, outcome)
-        elif isinstance(outcome, Pulled) and outcome.lease is not None:
-            self._broker.release(now, _Call(), queue, (outcome.lease.id,), outcome.queue_id)
         self._flush()
 
     def _applied(self, change: Change) -> None:

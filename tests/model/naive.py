@@ -16,7 +16,7 @@ from model.naive_state import Answer, AnyOf, Life, Request, Waiter
 from model.naive_writers import Writers
 
 from batchq import errors
-from batchq.model import CloseRequest, End, PullRequest, Pushed, QueueStats
+from batchq.model import CloseRequest, End, Pulled, PullRequest, Pushed, QueueStats
 
 Verb = Literal["ack", "release", "extend"]
 
@@ -47,6 +47,28 @@ class NaiveQueues(Writers, Readers):
         """The client has gone. Reading: a push that waited is forgotten, too."""
         self.waiting = [waiter for waiter in self.waiting if waiter.ticket != ticket]
         self._settle()
+
+    def leave(self, ticket: int) -> None:
+        """The client of a pull has gone: all that was answered since it was ``leaving`` is void.
+
+        Reading: others have been given what comes behind, and may now be given this.
+        """
+        self.leaving = None
+        void = [answer for other, answer in self.answers if other == ticket]
+        leases = {
+            (answer.queue_id, answer.lease.id)
+            for answer in void
+            if isinstance(answer, Pulled) and answer.lease is not None
+        }
+        self.answers = [(other, answer) for other, answer in self.answers if other != ticket]
+        for life in self.lives.values():
+            for lease in list(life.leases):
+                if (life.id, lease) in leases:
+                    life.give_back(lease)
+            for line in life.in_state("held"):
+                line.state = "ready"
+                line.deliveries -= 1
+        self.cancel(ticket)
 
     def leases(
         self,

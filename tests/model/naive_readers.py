@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.naive_state import Answer, Life, Line, State, Waiter, is_utf8
+from model.naive_state import Answer, Life, Line, LineState, State, Waiter, is_utf8
 
 from batchq import errors
 from batchq.model import Lease, Nothing, Pulled, PullRequest
@@ -70,7 +70,7 @@ class Readers(State):
             taken = taken[: good.index(False)] if False in good else taken
             if not taken:
                 return errors.NotAcceptable("")
-        return self._hand_out(life, first, taken, request, waiter.lost)
+        return self._hand_out(life, first, taken, waiter, request)
 
     def _is_full(self, life: Life) -> bool:
         """Reading: no byte more fits, or a push did not fit (it waits, or was refused)."""
@@ -85,22 +85,25 @@ class Readers(State):
         life: Life,
         first: int,
         taken: list[Line],
+        waiter: Waiter,
         request: PullRequest,
-        lost: tuple[str, ...],
     ) -> Pulled:
+        """Reading: a pull that was cancelled before it was answered makes no room."""
         lease = None
         if request.lease is not None:
             seconds = min(request.lease, self.limits.lease_seconds)
             self._count += 1
             lease = Lease(request.lease_id or f"lease-{self._count}", seconds)
             life.leases[lease.id] = self.now + seconds
+            life.handed[lease.id] = 1
+        gone: LineState = "held" if waiter.ticket == self.leaving else "done"
         for line in taken:
             line.deliveries += 1
-            line.state = "done" if lease is None else "leased"
+            line.state = gone if lease is None else "leased"
             line.lease = None if lease is None else lease.id
-        if lease is None:
+        if lease is None and gone == "done":
             life.refused = False
-        return self._pulled(life, first, taken, lease, lost)
+        return self._pulled(life, first, taken, lease, waiter.lost)
 
     def _again(self, life: Life, request: PullRequest, lost: tuple[str, ...]) -> Pulled:
         """Reading: handed out once more; the lease then holds as long as this request asks."""
@@ -108,6 +111,7 @@ class Readers(State):
         assert request.lease is not None
         seconds = min(request.lease, self.limits.lease_seconds)
         life.leases[request.lease_id] = self.now + seconds
+        life.handed[request.lease_id] += 1
         same = [line for line in life.lines if line.lease == request.lease_id]
         for line in same:
             line.deliveries += 1

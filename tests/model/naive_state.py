@@ -20,11 +20,15 @@ Answer = object
 """A dataclass of the model, an error, or ``AnyOf``."""
 
 
+LineState = Literal["ready", "leased", "held", "done"]
+"""Held: given to a pull that then turns out to be cancelled."""
+
+
 @dataclass
 class Line:
     data: bytes
     position: int
-    state: Literal["ready", "leased", "done"] = "ready"
+    state: LineState = "ready"
     lease: str | None = None
     deliveries: int = 0
 
@@ -37,6 +41,8 @@ class Life:
     producers: dict[str, ProducerState] = field(default_factory=dict)
     leases: dict[str, float] = field(default_factory=dict)
     """Lease id to the moment at which it runs out."""
+    handed: dict[str, int] = field(default_factory=dict)
+    """Lease id to how often its lines were handed out on it."""
     closed: CloseRequest | None = None
     gone_at: float | None = None
     """When a drained or deleted life is forgotten."""
@@ -63,6 +69,15 @@ class Life:
         for line in self.lines:
             if line.lease == lease:
                 line.state, line.lease = "ready", None
+
+    def give_back(self, lease: str) -> None:
+        """One that was handed the lines had left."""
+        self.handed[lease] -= 1
+        for line in self.lines:
+            if line.lease == lease:
+                line.deliveries -= 1
+        if self.handed[lease] == 0:
+            self.put_back(lease)
 
     def be_done(self, lease: str) -> None:
         del self.leases[lease]
@@ -142,4 +157,6 @@ class State:
         """Deleted lives that are still remembered, by id."""
         self.waiting: list[Waiter] = []
         self.answers: list[tuple[int, Answer]] = []
+        self.leaving: int | None = None
+        """The ticket of a pull that is cancelled as soon as it is answered."""
         self._count = 0

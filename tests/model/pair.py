@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from model.naive import NaiveQueues, Verb
 from model.naive_state import AnyOf
+from support.cancelling import cancelled_when
 from support.clock import EPOCH, VirtualTimeLoop, advance, settle
 
 from batchq import errors
 from batchq.model import CloseRequest, Lease, Limits, PullRequest, PushRequest, QueueStats
+from batchq.stores.base import Store
 from batchq.stores.memory import MemoryStore
 
 TICK: Final = 1 / 1024
@@ -45,26 +47,63 @@ class Ids:
         return self._real.get(model, model)
 
 
-class Pair:
-    """Drives both; every method is one step and ends with a full comparison."""
+class Under(Protocol):
+    """A store under test, with the loop that it runs on."""
+
+    loop: VirtualTimeLoop
+    store: Store
+
+    def left(self) -> object:
+        """What there is, where nothing should be; empty where all is well."""
+
+
+class UnderMemory:
+    """The memory store."""
 
     def __init__(self, limits: Limits) -> None:
         self.loop = VirtualTimeLoop()
-        self.store = MemoryStore(limits)
+        self.memory = MemoryStore(limits)
+        self.store: Store = self.memory
+
+    def left(self) -> object:
+        hub = self.memory._broker._hub
+        return [*hub.slots.values(), *hub.records.values()]
+
+
+class Pair:
+    """Drives both; every method is one step and ends with a full comparison."""
+
+    def __init__(self, limits: Limits, under: Under | None = None) -> None:
+        self.under = under or UnderMemory(limits)
+        self.loop = self.under.loop
+        self.store = self.under.store
         self.model = NaiveQueues(limits, EPOCH)
         self.ids = Ids()
         self.tickets = 0
         self.tasks: dict[int, asyncio.Task[object]] = {}
         self.finished: list[int] = []
         self.kinds: dict[int, str] = {}
+        self.at_once = isinstance(self.under, UnderMemory)
+        """What answers a pull does so in one turn of the loop: it can be cancelled in it."""
+        self.leaving: int | None = None
+        self.left = 0
+        """How many pulls were cancelled in the moment in which they were answered."""
         self._agreed = True
         self._run(self.store.start())
 
     # --- steps
 
-    def request(self, request: PushRequest | PullRequest | CloseRequest) -> object:
-        """A push, pull or close; returns the model's answer, or None while it waits."""
+    def request(
+        self, request: PushRequest | PullRequest | CloseRequest, leaving: int | None = None
+    ) -> object:
+        """A push, pull or close; returns the model's answer, or None while it waits.
+
+        A pull that is ``leaving`` is cancelled: as soon as this has it answered, or else after.
+        """
         ticket = self._ticket(type(request).__name__)
+        if leaving is not None:
+            leaving = leaving if leaving in self.waiting() else None
+        self.leaving = self.model.leaving = leaving
         own = replace(request, queue_id=self._real(request.queue_id))
         if isinstance(own, PushRequest):
             self._start(ticket, self.store.push(own))
@@ -72,9 +111,12 @@ class Pair:
             self._start(ticket, self.store.close(own))
         else:
             acks = tuple(map(self.ids.real, own.ack))
-            self._start(ticket, self.store.pull(replace(own, ack=acks)))
+            pull = self.store.pull(replace(own, ack=acks))
+            self._start(ticket, cancelled_when(pull, lambda: self.leaving == ticket))
         self._run(settle())
         self.model.request(ticket, request)
+        if leaving is not None:
+            self._leave(leaving)
         self._compare()
         return self._given(ticket)
 
@@ -110,6 +152,21 @@ class Pair:
         del self.tasks[ticket]
         self._compare()
 
+    def _leave(self, ticket: int) -> None:
+        served = ticket not in self.waiting()
+        if served != (ticket in self.finished):
+            raise Differ(f"{ticket} was answered by one of the two as it was cancelled")
+        self.leaving = None
+        self.left += served
+        if not served:
+            self.tasks[ticket].cancel()
+            self._run(settle())
+        self.model.leave(ticket)
+        if not self.tasks[ticket].cancelled():
+            raise Differ(f"{ticket} was cancelled, and answered")
+        self.finished.remove(ticket)
+        del self.tasks[ticket]
+
     def advance(self, seconds: float) -> None:
         self._run(advance(seconds))
         self.model.advance(seconds)
@@ -134,14 +191,19 @@ class Pair:
         for queue in list(self.model.lives):
             self.delete(queue, None)
         self.advance(2 * self.model.limits.keep_closed)
-        hub = self.store._broker._hub
-        if hub.slots or hub.records:
-            raise Differ(f"left over: {hub.slots}, {hub.records}")
+        left = self.under.left()
+        if left:
+            raise Differ(f"left over: {left}")
 
     # --- looking
 
     def waiting(self) -> list[int]:
         return [waiter.ticket for waiter in self.model.waiting]
+
+    def waiting_pulls(self) -> list[tuple[int, str]]:
+        """Tickets, and the queues they ask."""
+        pulls = [w for w in self.model.waiting if isinstance(w.request, PullRequest)]
+        return [(waiter.ticket, waiter.request.queue) for waiter in pulls]
 
     def stats(self, queue: str) -> QueueStats | None:
         """Compares the statistics of a queue; returns the store's."""

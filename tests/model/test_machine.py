@@ -67,12 +67,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair(self.limits)
+        self.pair = self.make_pair()
         self.lives: list[tuple[str, str]] = []
         """Queue and id of each life ever seen."""
         self.lease_ids: list[str] = []
         self.contents: dict[tuple[str, Numbering], Batch | Totals] = {}
         """What a producer sends under a number, the same each time; totals are of a close."""
+
+    def make_pair(self) -> Pair:
+        return Pair(self.limits)
 
     # --- choosing
 
@@ -215,6 +218,35 @@ class QueueMachine(RuleBasedStateMachine):
     def cancel(self, *, pick: int) -> None:
         waiting = self.pair.waiting()
         self.pair.cancel(waiting[pick % len(waiting)])
+
+    @precondition(lambda self: self.pair.at_once)
+    @rule(
+        queue=queues,
+        lease=st.sampled_from([None, None, 9.0]),
+        lease_id=st.sampled_from([None, "one"]),
+        pick=picks,
+        batch=batches,
+        close=st.sampled_from([False, False, False, True]),
+    )
+    def cancel_as_it_is_answered(
+        self,
+        *,
+        queue: str,
+        lease: float | None,
+        lease_id: str | None,
+        pick: int,
+        batch: Batch,
+        close: bool,
+    ) -> None:
+        if lease is None:
+            lease_id = None
+        waits = PullRequest(queue, min=SAME["one"][0], wait=20.0, lease=lease, lease_id=lease_id)
+        self._seen(self.pair.request(waits))
+        pulls = self.pair.waiting_pulls()
+        if pulls:
+            leaving, queue = pulls[pick % len(pulls)]
+            request = CloseRequest(queue) if close else PushRequest(queue, batch)
+            self.pair.request(request, leaving)
 
     @precondition(lambda self: any(life.leases for life in self.pair.model.lives.values()))
     @rule(

@@ -37,7 +37,7 @@ async def opened(
 
 def crashed(path: Path, copy: Path) -> Path:
     """Copies what a process that is killed now leaves behind: the page cache survives it."""
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", "-lines"):
         source = Path(f"{path}{suffix}")
         if source.exists():
             shutil.copyfile(source, f"{copy}{suffix}")
@@ -73,3 +73,7 @@ async def pull_all(store: SqliteStore, queue: str = "q", max_bytes: int = MIB) -
         assert isinstance(answer, Pulled)
         pieces.append(answer.data)
     return b"".join(pieces)
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size

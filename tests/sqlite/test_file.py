@@ -14,12 +14,19 @@ from sqlite.sqlite_support import crashed, numbered, opened, pull, pull_all, pus
 
 from batchq.broker import readers
 from batchq.cli.store import store as store_command
-from batchq.errors import DiskFull, QueueClosed, QueueReplaced, StaleEpoch, StoreUnavailable
+from batchq.errors import (
+    DiskFull,
+    QueueClosed,
+    QueueFull,
+    QueueReplaced,
+    StaleEpoch,
+    StoreUnavailable,
+)
 from batchq.lines import batch_of
 from batchq.model import MIB, CloseRequest, End, Limits, PullRequest, PushRequest
 from batchq.stores.sqlite import Options, SqliteStore, database
 from batchq.stores.sqlite import store as store_module
-from batchq.stores.sqlite.schema import FORMAT, MIGRATIONS
+from batchq.stores.sqlite.schema import FORMAT, MAX_OFFSET, MIGRATIONS
 
 _LINE = b"x" * 1023 + b"\n"
 
@@ -71,10 +78,11 @@ async def test_others_files_are_refused(path: Path) -> None:
     assert "batchq store check" in await _refused(path)
 
 
-async def test_a_block_that_rotted_stops_the_store(path: Path) -> None:
+@pytest.mark.parametrize(("lines", "suffix"), [(10, ""), (100, "-lines")])
+async def test_a_block_that_rotted_stops_the_store(path: Path, lines: int, suffix: str) -> None:
     async with opened(path) as store:
-        await push(store, b"to be spoilt\n" + _LINE * 100)
-    _spoil(path, b"to be spoilt", b"to be SPOILT")
+        await push(store, b"to be spoilt\n" + _LINE * lines)
+    _spoil(Path(f"{path}{suffix}"), b"to be spoilt", b"to be SPOILT")
     async with opened(path) as store:
         with pytest.raises(StoreUnavailable, match="restore a backup"):
             await pull(store)
@@ -264,15 +272,46 @@ async def test_what_needs_no_room_is_answered_below_the_reserve(path: Path) -> N
         assert (await store.stats("q", None)).lines == 2
 
 
-async def test_a_pull_that_is_cancelled_too_late_returns_its_lines_after_all(path: Path) -> None:
+async def test_a_duplicate_of_what_is_on_its_way_is_answered_below_the_reserve(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin passed the reserve before it was low, and is not committed yet."""
     async with opened(path) as store:
-        await push(store, b"a\nb\n")
-        pulling = asyncio.create_task(pull(store, max=1))
-        # It is decided in one step; what commits it tells so in a later one.
-        await asyncio.sleep(0)
-        pulling.cancel()
-        assert (await pulling).data == b"a\n"
-        assert await pull_all(store) == b"b\n"
+        for seq in range(2):  # the first also makes the queue
+            first = asyncio.create_task(store.push(numbered(seq, b"a\n")))
+            await asyncio.sleep(0)
+            assert not first.done()
+            monkeypatch.setattr(store._reserve, "stuck", True)
+            again = asyncio.create_task(store.push(numbered(seq, b"a\n")))
+            other = asyncio.create_task(store.push(numbered(seq + 1, b"a\n")))
+            assert not (await first).duplicate
+            assert (await again).duplicate
+            with pytest.raises(DiskFull):
+                await other
+            monkeypatch.setattr(store._reserve, "stuck", False)
+        assert (await store.stats("q", None)).lines == 2
+
+
+async def test_more_lines_than_a_life_can_count_are_refused(path: Path) -> None:
+    async with opened(path) as store:
+        await push(store, b"gone\n")
+        await pull(store)
+    connection = apsw.Connection(str(path))
+    values = (MAX_OFFSET - 2, 1 << 60)
+    connection.execute("UPDATE life SET head_offset=?1, tail_offset=?1", values[:1])
+    connection.execute("UPDATE life SET head_position=?1, tail_position=?1", values[1:])
+    connection.close()
+    async with opened(path) as store:
+        with pytest.raises(QueueFull, match=str(MAX_OFFSET)):
+            await push(store, b"a\nb\nc\n")
+        assert (await push(store, b"a\nb\n")).offset == MAX_OFFSET - 2
+        with pytest.raises(QueueFull, match="close or delete it"):
+            await push(store, b"c\n")
+        assert (await push(store, b"c\n", "another")).offset == 0
+        assert store.failure() is None
+    async with opened(path) as store:
+        assert await pull_all(store) == b"a\nb\n"
+        assert await pull_all(store, "another") == b"c\n"
 
 
 def test_libraries_with_the_wal_reset_bug_are_refused() -> None:

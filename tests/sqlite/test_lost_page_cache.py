@@ -1,22 +1,25 @@
 """Power lost: what was not synced may be gone, wholly or in part.
 
-SIGKILL never shows it, as the page cache survives the process. Here a VFS remembers
-what each file would hold if the machine stopped now.
+SIGKILL never shows it, as the page cache survives the process. Here a VFS, and what stands
+for the system's calls where there is none, remember what each file would hold if the machine
+stopped now.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from sqlite import worker
-from sqlite.sqlite_support import numbered, opened, pull, tidied
+from sqlite.sqlite_support import numbered, opened, pull, pull_all, size_of, tidied
 
 from batchq.model import Nothing, Pulled, PullRequest
-from batchq.stores.sqlite import Options
+from batchq.stores.sqlite import Options, lines_file, spare
 
 
 class _Disk:
@@ -41,7 +44,7 @@ class _Disk:
 
     def lose_power(self, path: Path, to: Path, chance: random.Random) -> None:
         """Leaves copies of the files: of what was not synced, some has come to the disk."""
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", "-lines"):
             image = bytearray(self.synced.get(f"{path}{suffix}", b""))
             writes = self.unsynced.get(f"{path}{suffix}", [])
             _apply(image, [write for write in writes if chance.random() < 0.5])
@@ -90,9 +93,35 @@ class _Vfs(apsw.VFS):
         super().xDelete(filename, syncdir)
 
 
+class _Os:
+    """The module ``os`` for the file of lines."""
+
+    def __init__(self, disk: _Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def _name(self, fd: int) -> str:
+        return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
+        self._disk.write(self._name(fd), bytes(data), offset)
+        return os.pwrite(fd, data, offset)
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        self._disk.truncate(self._name(fd), size)
+        os.ftruncate(fd, size)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+        self._disk.sync(self._name(fd))
+
+
 @pytest.fixture
-def disk() -> Iterator[_Disk]:
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Disk]:
     kept = _Disk()
+    monkeypatch.setattr(lines_file, "os", _Os(kept))
     vfs = _Vfs("forgetful", kept)
     yield kept
     vfs.unregister()
@@ -160,3 +189,29 @@ async def test_a_timed_sync_puts_all_on_the_disk(path: Path, tmp_path: Path, dis
         image = tmp_path / "image.db"
         disk.lose_power(path, image, random.Random(1))
         assert await _missing(image, 3 * worker.LINES, 0) == 0
+
+
+async def test_space_is_given_back_only_when_what_was_in_it_is_gone_for_sure(
+    path: Path, tmp_path: Path, disk: _Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With timed syncs, lines that were taken may be there again after a power loss."""
+    monkeypatch.setattr(spare, "_KEEP", 0)
+    async with opened(path, options=Options(vfs="forgetful")) as store:
+        for seq in range(3):
+            await store.push(numbered(seq, worker.batch(seq)))
+    relaxed = Options(vfs="forgetful", fsync="interval", sync_seconds=3600.0)
+    async with opened(path, options=relaxed) as store:
+        assert (await pull(store, max_bytes=1 << 30)).lines == 3 * worker.LINES
+        await tidied(store)
+        for seed in range(8):
+            image = tmp_path / f"{seed}.db"
+            disk.lose_power(path, image, random.Random(seed))
+            async with opened(image) as left:
+                ready = (await left.stats("q", None)).ready_lines
+                assert ready in {0, 3 * worker.LINES}
+                assert await pull_all(left) == b"".join(map(worker.batch, range(ready // 3)))
+    soon = Options(vfs="forgetful", fsync="interval", sync_seconds=0.0)
+    async with opened(path, options=soon) as store:
+        await store.push(numbered(3, b"small\n"))
+        await tidied(store)
+        assert size_of(Path(lines_file.lines_path(str(path)))) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlite.sqlite_support import crashed, tidied
+from support.cancelling import interrupted
 
 from batchq.broker import readers
 from batchq.errors import BatchqError
@@ -106,8 +108,8 @@ class _Steps:
         self.leases: dict[str, list[str]] = {name: [] for name in _NAMES}
 
     async def step(self) -> None:
-        kinds = ("push", "numbered", "pull", "leased", "ack", "release", "close", "delete")
-        weights = (20, 20, 20, 20, 12, 6, 2, 2)
+        kinds = ("push", "numbered", "pull", "leased", "ack", "release", "close", "delete", "left")
+        weights = (20, 20, 20, 20, 12, 6, 2, 2, 8)
         kind = self.random.choices((*kinds, "time", "restart"), (*weights, 2, 4))[0]
         name = self.random.choice(_NAMES)
         await getattr(self, f"_{kind}")(name)
@@ -144,6 +146,18 @@ class _Steps:
 
     async def _pull(self, name: str) -> None:
         await self.world.both("pull", self._request(name))
+
+    async def _left(self, name: str) -> None:
+        """A pull that is cancelled before it could return lines: as if it had not been."""
+        turn = self.random.choice((1, 2, 3))
+        try:
+            answer = await interrupted(self.world.sqlite.pull(self._request(name)), turn)
+        except (asyncio.CancelledError, BatchqError):
+            return
+        # It was quicker.
+        if isinstance(answer, Pulled):
+            taken = PullRequest(name, max=answer.lines, max_bytes=len(answer.data), wait=0.0)
+            assert await _answer(self.world.memory, "pull", taken) == answer
 
     async def _leased(self, name: str) -> None:
         known = self.leases[name]

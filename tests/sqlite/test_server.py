@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from email.message import Message
+from itertools import pairwise
 from pathlib import Path
 from time import sleep
 from typing import Self
@@ -113,6 +114,35 @@ def test_a_store_that_fails_is_red_and_logged(path: Path) -> None:
     assert f"the store {path} has failed and stopped" in server.stderr
 
 
+def test_without_a_store_it_is_a_file_in_the_data_directory(tmp_path: Path) -> None:
+    env = {"BATCHQ_STORE": "", "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    with ServerProcess(env=env) as server, _Peer(server.url) as peer:
+        assert peer.call("/push/q", b"a\n")[0] == 200
+    (file,) = tmp_path.rglob("queues.sqlite")
+    (said,) = [line for line in server.announced if line.startswith("store: ")]
+    assert said.startswith(f"store: sqlite:{file} (")
+    assert "on the disk before a push is answered" in said
+    with ServerProcess(env=env) as server, _Peer(server.url) as peer:
+        assert peer.call("/pull/q?wait=0")[2] == b"a\n"
+
+
+def test_below_the_reserve_only_pushes_are_refused(path: Path) -> None:
+    flags = ("--store", f"sqlite:{path}")
+    with ServerProcess(*flags) as server, _Peer(server.url) as peer:
+        assert peer.call("/push/q", b"a\nb\n", _numbers(0))[0] == 200
+    with ServerProcess(*flags, "--min-free", "1000000GiB") as server, _Peer(server.url) as peer:
+        status, headers, body = peer.call("/push/q", b"c\n", _numbers(1))
+        assert status == 507
+        assert b"disk-full" in body
+        assert int(headers["Retry-After"]) > 0
+        assert peer.call("/push/q", b"a\nb\n", _numbers(0))[0] == 204
+        assert peer.call("/readyz", method="GET")[0] == 200
+        status, headers, body = peer.call("/pull/q?wait=0&lease=60&max=1")
+        assert (status, body) == (200, b"a\n")
+        assert peer.call(f"/ack/q?lease={headers['Batch-Lease']}")[0] == 204
+        assert peer.call("/pull/q?wait=0")[2] == b"b\n"
+
+
 def test_a_backlog_far_larger_than_memory(path: Path) -> None:
     batches = 2048
     flags = ("--store", f"sqlite:{path}", "--max-queue-bytes", "4GiB")
@@ -140,10 +170,24 @@ def test_a_backlog_far_larger_than_memory(path: Path) -> None:
             return len(body)
 
         assert set(pool.map(push, range(batches))) == {200}
-        assert path.stat().st_size > batches * _MIB * 0.9
-        assert sum(pool.map(pull, range(batches))) == batches * _MIB
+        assert Path(f"{path}-lines").stat().st_size > batches * _MIB * 0.9
+        work = [_work(server.process.pid)]
+        for _ in range(8):
+            assert sum(pool.map(pull, range(batches // 8))) == batches // 8 * _MIB
+            work.append(_work(server.process.pid))
         assert peer().call("/pull/q?wait=0")[0] == 204
         assert _peak(server.process.pid) < 300 * _MIB
+    # What a pull costs does not grow with how much was drained before.
+    steps = [[b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(work)]
+    for first, last in zip(steps[1], steps[-1], strict=True):
+        assert last < 1.5 * first, steps
+
+
+def _work(pid: int) -> tuple[int, int, int]:
+    """Bytes that a process has read and written so far, and its calls that wrote."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]), int(counts["wchar"]), int(counts["syscw"])
 
 
 def _peak(pid: int) -> int:

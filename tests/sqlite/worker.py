@@ -4,7 +4,8 @@
     worker.py PATH fill        pushes until the disk is full, then drains, then pushes again
     worker.py PATH hog         the same, where something else fills the disk
 
-``BATCHQ_TEST_MIN_FREE`` (bytes) is the reserve, ``BATCHQ_TEST_FSIZE`` limits the files' size.
+``BATCHQ_TEST_MIN_FREE`` (bytes) is the reserve, ``BATCHQ_TEST_FSIZE`` limits the files' size,
+``BATCHQ_TEST_RELAXED`` has it sync at times.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Literal
 
 from batchq.errors import BatchqError, DiskFull
 from batchq.lines import batch_of
@@ -115,7 +117,10 @@ async def _drain(store: SqliteStore, seq: int, first: int = 0) -> None:
 async def main(path: str, what: str) -> None:
     limit = int(os.environ.get("BATCHQ_TEST_FSIZE", "-1"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    options = Options(min_free=int(os.environ.get("BATCHQ_TEST_MIN_FREE", "0")))
+    fsync: Literal["always", "interval"] = "always"
+    if "BATCHQ_TEST_RELAXED" in os.environ:
+        fsync = "interval"
+    options = Options(fsync, min_free=int(os.environ.get("BATCHQ_TEST_MIN_FREE", "0")))
     store = SqliteStore(path, Limits(), options)
     try:
         await store.start()

@@ -26,6 +26,8 @@ def is_full(connection: apsw.Connection, error: Exception) -> bool:
         connection: where it failed, and nothing was done since.
         error: what was raised.
     """
+    if isinstance(error, OSError):
+        return error.errno in _FULL_ERRNOS
     if isinstance(error, apsw.FullError):
         return True
     return (

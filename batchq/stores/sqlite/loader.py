@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
 
@@ -12,14 +14,30 @@ import apsw
 from batchq.broker import Closing, Kept, Load, Point, Span
 from batchq.model import ProducerState
 from batchq.stores.sqlite.errors import Corrupt
+from batchq.stores.sqlite.lines_file import LinesFile
 from batchq.stores.sqlite.rows import LifeRow, LifeRows
 from batchq.stores.sqlite.schema import OFFSET_BITS, block_id
+from batchq.stores.sqlite.segments import Segments
 from batchq.stores.sqlite.transaction import hash_of
 
 _AHEAD: Final = 2
 """Loads that may wait for the event loop to take them: more would only hold memory."""
 
 Pieces = list[tuple[Span, bytes]]
+
+_FIRST: Final = """
+SELECT max((SELECT coalesce(max(id), 0) FROM block WHERE id BETWEEN ?1 AND ?2),
+           (SELECT coalesce(max(id), 0) FROM extent WHERE id BETWEEN ?1 AND ?2))
+"""
+
+_BLOCKS: Final = """
+SELECT id, lines, position, hash, data, NULL, NULL FROM block WHERE id >= ?1 AND id < ?2
+UNION ALL
+SELECT id, lines, position, hash, NULL, place, size FROM extent WHERE id >= ?1 AND id < ?2
+ORDER BY id
+"""
+
+_STILL: Final = "SELECT count(*) FROM extent WHERE id=? AND place=? AND hash=?"
 
 
 def read_rows(connection: apsw.Connection) -> tuple[LifeRows, dict[int, dict[str, ProducerState]]]:
@@ -66,11 +84,65 @@ def kept(row: LifeRow, producers: dict[str, ProducerState], expires_in: float) -
     )
 
 
-def read_blocks(connection: apsw.Connection, life: int, start: Point, size: int) -> Pieces:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as it was read.
+
+    Attributes:
+        id: see ``schema.block_id``.
+        lines: how many.
+        position: of the first byte.
+        data: the lines.
+        place: where they were in the file of lines; None for the database itself.
+        hash: what their hash should be.
+        sound: the data has this hash.
+    """
+
+    id: int
+    lines: int
+    position: int
+    data: bytes
+    place: int | None
+    hash: int
+    sound: bool
+
+
+def blocks(
+    connection: apsw.Connection, file: LinesFile | None, first: int, end: int
+) -> Generator[Block]:
+    """Reads blocks in their order, from an id up to another."""
+    cursor = connection.execute(_BLOCKS, (first, end))
+    try:
+        for number, lines, position, digest, inline, place, size in cursor:
+            data = inline if place is None else read_extent(file, place, size)
+            sound = hash_of(data) == digest
+            yield Block(number, lines, position, data, place, digest, sound)
+    finally:
+        cursor.close()
+
+
+def read_extent(file: LinesFile | None, place: int, size: int) -> bytes:
+    """Reads what is at a place in the file of lines; nothing where there is no such file."""
+    return file.read(place, size) if file is not None else b""
+
+
+def read_segments(connection: apsw.Connection) -> Segments:
+    """Reads what is where in the file of lines."""
+    segments = Segments()
+    for place, size in connection.execute("SELECT place, size FROM extent"):
+        segments.hold(place, size)
+    segments.start()
+    return segments
+
+
+def read_blocks(
+    connection: apsw.Connection, file: LinesFile, life: int, start: Point, size: int
+) -> Pieces:
     """Reads blocks, from the one that holds a line on.
 
     Args:
         connection: the file.
+        file: the file of lines.
         life: the life's number.
         start: the line.
         size: bytes behind its start that are wanted.
@@ -79,25 +151,25 @@ def read_blocks(connection: apsw.Connection, life: int, start: Point, size: int)
         Corrupt: a block isn't what was written.
     """
     pieces: Pieces = []
-    first = connection.execute(
-        "SELECT max(id) FROM block WHERE id BETWEEN ? AND ?",
-        (block_id(life, 0), block_id(life, start.offset)),
-    ).get
-    if first is None:
+    bounds = (block_id(life, 0), block_id(life, start.offset))
+    first = connection.execute(_FIRST, bounds).get
+    if not first:
         return pieces
-    cursor = connection.execute(
-        "SELECT id, lines, position, hash, data FROM block WHERE id >= ? AND id < ? ORDER BY id",
-        (first, block_id(life + 1, 0)),
-    )
-    for number, lines, position, digest, data in cursor:
-        if hash_of(data) != digest:
-            raise Corrupt(f"block {number} is not what was written")
-        begin = Point(number & ((1 << OFFSET_BITS) - 1), position)
-        end = Point(begin.offset + lines, position + len(data))
-        pieces.append((Span(begin, end), data))
-        if end.position >= start.position + size:
-            break
-    cursor.close()
+    with closing(blocks(connection, file, first, block_id(life + 1, 0))) as found:
+        for block in found:
+            if not block.sound:
+                break
+            begin = Point(block.id & ((1 << OFFSET_BITS) - 1), block.position)
+            end = Point(begin.offset + block.lines, block.position + len(block.data))
+            pieces.append((Span(begin, end), block.data))
+            if end.position >= start.position + size:
+                return pieces
+        else:
+            return pieces
+    # Its place may hold another block by now; then it is gone as far as anyone sees now.
+    values = (block.id, block.place, block.hash)
+    if block.place is None or connection.execute(_STILL, values).get:
+        raise Corrupt(f"block {block.id} is not what was written")
     return pieces
 
 
@@ -106,6 +178,7 @@ class Loader:
 
     Args:
         connection: the file, to read.
+        file: the file of lines.
         rows: the writer's.
         loaded: is told of what was read; it says ``taken`` when it has it.
         failed: is told that the file can't be read.
@@ -115,12 +188,14 @@ class Loader:
     def __init__(
         self,
         connection: apsw.Connection,
+        file: LinesFile,
         rows: LifeRows,
         loaded: Callable[[Load, Pieces], None],
         failed: Callable[[Exception], None],
         ended: Callable[[], None],
     ) -> None:
         self._db = connection
+        self._file = file
         self._rows = rows
         self._loaded = loaded
         self._failed = failed
@@ -157,7 +232,9 @@ class Loader:
                 row = self._rows.by_queue_id.get(load.life.id)
                 found = row is not None and not row.over
                 number = row.id if row is not None else 0
-                pieces = read_blocks(self._db, number, load.start, load.bytes) if found else []
+                pieces: Pieces = []
+                if found:
+                    pieces = read_blocks(self._db, self._file, number, load.start, load.bytes)
                 self._loaded(load, pieces)
         except Exception as error:  # noqa: BLE001 - whatever it is, lines can't be read
             self._failed(error)

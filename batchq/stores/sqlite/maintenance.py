@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 
 from batchq.errors import StoreUnavailable
 from batchq.stores.sqlite.database import Lock, Place, open_for_reading, open_for_writing
-from batchq.stores.sqlite.loader import read_rows
+from batchq.stores.sqlite.lines_file import LinesFile, lines_path
+from batchq.stores.sqlite.loader import blocks, read_extent, read_rows, read_segments
 from batchq.stores.sqlite.rows import LifeRow
 from batchq.stores.sqlite.schema import block_id
-from batchq.stores.sqlite.transaction import hash_of
+from batchq.stores.sqlite.spare import Spare
+from batchq.stores.sqlite.transaction import Lines, hash_of
 
 
 def check(path: str) -> Iterator[str]:
@@ -27,31 +30,32 @@ def check(path: str) -> Iterator[str]:
     """
     connection = _open_existing(path)
     try:
-        connection.execute("BEGIN")
-        for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
-            if finding != "ok":
-                yield str(finding)
-        rows, _ = read_rows(connection)
-        for row in rows.by_queue_id.values():
-            if not row.over:
-                yield from _check_lines(connection, row)
-    except (apsw.Error, KeyError) as error:
+        with _lines_file(path) as file:
+            connection.execute("BEGIN")
+            for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
+                if finding != "ok":
+                    yield str(finding)
+            rows, _ = read_rows(connection)
+            for row in rows.by_queue_id.values():
+                if not row.over:
+                    yield from _check_lines(connection, file, row)
+    except (apsw.Error, KeyError, OSError) as error:
         yield f"it can't be read to its end: {error}"
     finally:
         connection.close(True)
 
 
-def _check_lines(connection: apsw.Connection, row: LifeRow) -> Iterator[str]:
+def _check_lines(
+    connection: apsw.Connection, file: LinesFile | None, row: LifeRow
+) -> Iterator[str]:
     """Looks whether all lines that are not done with are there, as they were written."""
     left = row.left
     bounds = (block_id(row.id, 0), block_id(row.id + 1, 0))
     at = 0
-    for number, lines, position, digest, data in connection.execute(
-        "SELECT id, lines, position, hash, data FROM block WHERE id >= ? AND id < ? ORDER BY id",
-        bounds,
-    ):
-        start = number - bounds[0]
-        if hash_of(data) != digest or data.count(b"\n") != lines:
+    for block in blocks(connection, file, *bounds):
+        lines, position, data = block.lines, block.position, block.data
+        start = block.id - bounds[0]
+        if not block.sound or data.count(b"\n") != lines:
             yield f"queue {row.name!r}: the lines from offset {start} are not what was written"
         while at < len(left) and left[at].start.offset < start + lines:
             span = left[at]
@@ -80,19 +84,37 @@ def compact(path: str) -> tuple[int, int]:
     lock = Lock(path)
     try:
         connection = open_for_writing(Place(path), full_sync=True)
-        before = Path(path).stat().st_size
+        before = _size(path)
         connection.execute("VACUUM")
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        _compact_lines(connection, path)
         connection.close(True)
-    except apsw.Error as error:
-        raise StoreUnavailable(f"can't compact {path}: {error}; it is as it was") from error
+    except (apsw.Error, OSError) as error:
+        raise StoreUnavailable(f"can't compact {path}: {error}; nothing is lost") from error
     finally:
         lock.release()
-    return before, Path(path).stat().st_size
+    return before, _size(path)
+
+
+def _compact_lines(connection: apsw.Connection, path: str) -> None:
+    file = LinesFile(path, write=True)
+    try:
+        segments = read_segments(connection)
+        file.check_size(segments.least)
+        if file.unread:
+            Spare(connection, Lines(file, segments, used=True)).give_back_all()
+    finally:
+        file.close()
+
+
+def _size(path: str) -> int:
+    """What a store takes on the disk."""
+    there = [Path(name) for name in (path, lines_path(path)) if Path(name).exists()]
+    return sum(file.stat().st_blocks * 512 for file in there)
 
 
 def backup(path: str, to: str) -> int:
-    """Copies a file as it is at one moment, also while a server uses it.
+    """Copies a store as it is at one moment, also while a server uses it: to one file.
 
     Returns:
         The copy's size in bytes.
@@ -106,7 +128,9 @@ def backup(path: str, to: str) -> int:
     part = f"{to}.part"
     Path(part).unlink(missing_ok=True)
     try:
-        connection.execute("VACUUM INTO ?", (part,))
+        with _lines_file(path) as file:
+            connection.execute("VACUUM INTO ?", (part,))
+            _bring_in(part, file)
         with open(part, "rb") as copied:  # noqa: PTH123 - a descriptor is needed
             os.fsync(copied.fileno())
         Path(part).rename(to)
@@ -116,6 +140,40 @@ def backup(path: str, to: str) -> int:
     finally:
         connection.close(True)
     return Path(to).stat().st_size
+
+
+def _bring_in(part: str, file: LinesFile | None) -> None:
+    """Puts what is in the file of lines into a copy of the database."""
+    copy = apsw.Connection(part)
+    try:
+        # A copy that is not finished is thrown away.
+        copy.pragma("journal_mode", "off")
+        copy.pragma("synchronous", "off")
+        copy.execute("BEGIN")
+        for number, lines, position, digest, place, size in copy.execute("SELECT * FROM extent"):
+            data = read_extent(file, place, size)
+            if hash_of(data) != digest:
+                raise OSError(f"block {number} is not what was written: run `batchq store check`")
+            values = (number, lines, position, digest, data)
+            copy.execute("INSERT INTO block VALUES (?,?,?,?,?)", values)
+        copy.execute("DELETE FROM extent")
+        copy.execute("COMMIT")
+    finally:
+        copy.close(True)
+
+
+@contextmanager
+def _lines_file(path: str) -> Iterator[LinesFile | None]:
+    """Opens the file of lines, if there is one; what is in it stays as it is meanwhile."""
+    if not Path(lines_path(path)).exists():
+        yield None
+        return
+    file = LinesFile(path, write=False)
+    try:
+        with file.being_read():
+            yield file
+    finally:
+        file.close()
 
 
 def _open_existing(path: str) -> apsw.Connection:

@@ -6,7 +6,7 @@ place when a transaction has been committed. Pure: no database here.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
 
 from batchq.broker import Closing, Point, Span
@@ -89,6 +89,27 @@ class LifeRow:
         else:
             self.done.insert(at, whole)
         return whole, gone
+
+    def be_undone(self, span: Span) -> tuple[list[Span], list[Span]]:
+        """Takes back that lines are done with.
+
+        Args:
+            span: lines that are done with; at least one.
+
+        Returns:
+            Those spans of ``done`` that stand there no more, and those that do since now.
+        """
+        if span.start < self.head:
+            fresh = [Span(span.end, self.head)] if span.end != self.head else []
+            self.head = span.start
+            self.done[:0] = fresh
+            return [], fresh
+        at = bisect_right(self.done, span.start, key=_start) - 1
+        whole = self.done[at]
+        around = (Span(whole.start, span.start), Span(span.end, whole.end))
+        fresh = [part for part in around if part.lines]
+        self.done[at : at + 1] = fresh
+        return [whole], fresh
 
 
 class LifeRows:

@@ -3,6 +3,8 @@
 A block's id is its life's number and the offset of its first line, so that one tree
 finds lines and no index has to be written beside it.
 
+Large blocks are in a file beside the database, ``<path>-lines``; a row tells where.
+
 Points (offset, position) are stored where they can't be computed without reading
 payload: at the ends of a life, of a block, and of what is done beyond a life's head.
 """
@@ -66,7 +68,18 @@ CREATE TABLE meta (synced INTEGER NOT NULL) STRICT;  -- counts timed syncs: `--f
 INSERT INTO meta VALUES (0);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_CREATE,)
+_EXTENTS: Final = """
+CREATE TABLE extent (               -- a block in the file of lines; one id is in one table
+    id INTEGER PRIMARY KEY,
+    lines INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    hash INTEGER NOT NULL,
+    place INTEGER NOT NULL,         -- where its first byte is in that file
+    size INTEGER NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_CREATE, _EXTENTS)
 """What brings a file from each version to the next; an empty file is of version 0."""
 
 FORMAT: Final = len(MIGRATIONS)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 _LOOK_EVERY: Final = 0.05
-"""Seconds for which a look at the disk holds: the reserve has to outlast them at full speed."""
+"""Seconds for which a look at a disk with room holds: the reserve has to outlast them at full
+speed."""
 
 
 class Reserve:
@@ -35,7 +36,7 @@ class Reserve:
     def low(self) -> bool:
         """Less than the reserve is free."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK_EVERY:
+        if self._low or now - self._looked >= _LOOK_EVERY:
             self._looked = now
             status = os.statvfs(self._directory)
             free = status.f_bavail * status.f_frsize

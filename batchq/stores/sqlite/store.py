@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from batchq.broker import Change, Load
-from batchq.errors import DiskFull, NoSuchQueue, QueueReplaced, ShuttingDown, StoreUnavailable
+from batchq.broker import Change, Life, Load
+from batchq.errors import DiskFull, QueueFull, QueueReplaced, ShuttingDown, StoreUnavailable
 from batchq.model import (
     MIB,
     CloseRequest,
@@ -30,10 +30,12 @@ from batchq.model import (
 from batchq.stores.local import LocalStore
 from batchq.stores.sqlite.database import Lock, Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
-from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows
+from batchq.stores.sqlite.lines_file import LinesFile, sync_if_there
+from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows, read_segments
 from batchq.stores.sqlite.rows import LifeRows
-from batchq.stores.sqlite.schema import MAX_LIVES
+from batchq.stores.sqlite.schema import MAX_LIVES, MAX_OFFSET
 from batchq.stores.sqlite.space import Reserve
+from batchq.stores.sqlite.transaction import Lines
 from batchq.stores.sqlite.writer import Told, Writer
 
 _log: Final = logging.getLogger(__name__)
@@ -106,6 +108,9 @@ class SqliteStore(LocalStore):
         self._lock: Lock | None = None
         self._writer: Writer | None = None
         self._loader: Loader | None = None
+        self._file: LinesFile | None = None
+        self._closing = False
+        self._written: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
         self._reading_ended: asyncio.Future[None] | None = None
 
@@ -153,10 +158,20 @@ class SqliteStore(LocalStore):
         try:
             with _no_collections():
                 rows = self._take_over(connection)
+            self._file = LinesFile(self.path, write=True)
+            # A process that was killed may have left commits that are not on the disk yet, and
+            # what they removed is overwritten now.
+            sync_if_there(f"{self.path}-wal")
+            segments = read_segments(connection)
+            self._file.check_size(segments.least)
             reading = open_for_reading(place)
         except (apsw.Error, KeyError) as error:
             connection.close(True)
             raise failed(self.path, error) from error
+        except StoreUnavailable:
+            connection.close(True)
+            raise
+        lines = Lines(self._file, segments, used=options.fsync == "always")
         told = Told(
             committed=self._tell(self._committed),
             full=self._tell(self._full),
@@ -164,9 +179,10 @@ class SqliteStore(LocalStore):
             ended=self._tell(self._writer_ended),
         )
         every = None if options.fsync == "always" else options.sync_seconds
-        self._writer = Writer(connection, rows, self._reserve, told, self._wall, every)
+        self._writer = Writer(connection, rows, self._reserve, lines, told, self._wall, every)
         self._loader = Loader(
             reading,
+            self._file,
             rows,
             loaded=self._tell(self._loaded),
             failed=self._tell(self._fail),
@@ -198,13 +214,16 @@ class SqliteStore(LocalStore):
     async def _end(self, *, clean: bool) -> None:
         writer, loader = self._writer, self._loader
         ended, reading_ended = self._ended, self._reading_ended
-        self._writer = self._loader = None
+        self._loader = None
         if writer is None or loader is None or ended is None or reading_ended is None:
-            self._release()
+            if not self._closing:
+                self._release()
             return
+        self._closing = True
         self._broker.drain()
-        self._writer = writer
         self._flush()
+        if clean:
+            await self._all_written()
         self._writer = None
         self._disarm()
         writer.stop(clean=clean)
@@ -217,12 +236,24 @@ class SqliteStore(LocalStore):
         self._disarm()
         self._release()
 
+    async def _all_written(self) -> None:
+        """Returns when all that was decided is written, and what that brings about.
+
+        A pull that is cancelled meanwhile may yet have lines to put back.
+        """
+        while self._broker.pending and self._failure is None:
+            self._written = asyncio.get_running_loop().create_future()
+            await self._written
+
     @property
     def tidy(self) -> bool:
         """All that was decided is written, and nothing is left to tidy up in the file."""
         return not self._broker.pending and (self._writer is None or self._writer.idle)
 
     def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -232,25 +263,20 @@ class SqliteStore(LocalStore):
     async def push(self, request: PushRequest) -> Pushed:
         """Appends a batch: see the contract."""
         self._check()
-        if self._reserve.low and not self._needs_no_room(request):
-            raise disk_full(self.path)
-        return await super().push(request)
-
-    def _needs_no_room(self, request: PushRequest) -> bool:
-        """Tells whether a push is answered without storing anything, duplicates above all."""
         try:
-            stats = self._broker.stats(request.queue, request.queue_id)
-        except NoSuchQueue:
-            return False
+            life = self._broker.staged(request.queue, request.queue_id)
         except QueueReplaced:
-            return True
-        if stats.closed:
-            return True
-        numbering = request.numbering
-        if numbering is None:
-            return False
-        known = self._broker.producer(request.queue, numbering.producer, request.queue_id)
-        return known is not None and (numbering.epoch, numbering.seq) <= (known.epoch, known.seq)
+            return await super().push(request)
+        if not _needs_no_room(life, request):
+            if self._reserve.low:
+                raise disk_full(self.path)
+            if life is not None and life.staged.offset + request.batch.lines > MAX_OFFSET:
+                raise QueueFull(
+                    f"queue {life.name!r} has had {life.staged.offset} lines, and a SQLite store "
+                    f"counts up to {MAX_OFFSET}; close or delete it, and push to a new one",
+                    queue_id=life.id,
+                )
+        return await super().push(request)
 
     async def close(self, request: CloseRequest) -> End:
         """Closes a queue: see the contract."""
@@ -287,7 +313,7 @@ class SqliteStore(LocalStore):
     def _check(self) -> None:
         if self._failure is not None:
             raise StoreUnavailable(self._failure.detail)
-        if self._writer is None:
+        if self._writer is None or self._closing:
             raise ShuttingDown("the store is closed")
 
     # Between the event loop and the threads
@@ -304,15 +330,21 @@ class SqliteStore(LocalStore):
     def _commit(self, changes: list[Change]) -> None:
         if self._writer is not None and self._failure is None:
             self._writer.put(changes)
+        else:
+            error = self._failure or StoreUnavailable("the store is closed")
+            self._broker.fail(self._now(), error)
 
     def _flush(self) -> None:
         super()._flush()
+        written = self._written
+        if written is not None and not written.done() and not self._broker.pending:
+            written.set_result(None)
         if self._loader is not None and self._failure is None:
             for load in self._broker.take_loads():
                 self._loader.put(load)
 
     def _committed(self, changes: list[Change]) -> None:
-        if self._failure is None:
+        if self._failure is None and self._writer is not None:
             for change in changes:
                 self._applied(change)
             self._flush()
@@ -353,3 +385,18 @@ class SqliteStore(LocalStore):
     def _loader_ended(self) -> None:
         if self._reading_ended is not None and not self._reading_ended.done():
             self._reading_ended.set_result(None)
+
+
+def _needs_no_room(life: Life | None, request: PushRequest) -> bool:
+    """Tells whether a push is answered without storing anything, duplicates above all.
+
+    One whose twin is on its way to the disk gets that one's answer.
+    """
+    if life is None or life.closing is not None:
+        return life is not None
+    numbering = request.numbering
+    known = life.producers.get(numbering.producer) if numbering is not None else None
+    if numbering is None or known is None or known.staged is None:
+        return False
+    staged = known.staged
+    return (numbering.epoch, numbering.seq) <= (staged.epoch, staged.seq)

@@ -9,10 +9,23 @@ from typing import Final
 import apsw
 import xxhash
 
-from batchq.broker import Append, Change, Close, Consume, Delete, Forget, Life, Point, Span
+from batchq.broker import (
+    Append,
+    Change,
+    Close,
+    Consume,
+    Delete,
+    Forget,
+    Life,
+    Point,
+    PutBack,
+    Span,
+)
 from batchq.model import KIB, MIB, Numbering, ProducerState
+from batchq.stores.sqlite.lines_file import LinesFile, write_all
 from batchq.stores.sqlite.rows import LifeRow, LifeRows
 from batchq.stores.sqlite.schema import block_id
+from batchq.stores.sqlite.segments import SEGMENT, SMALLEST, Segments
 
 _JOIN: Final = 256 * KIB
 """Consecutive batches of one transaction are joined to blocks of about this size."""
@@ -20,7 +33,7 @@ _JOIN: Final = 256 * KIB
 _SPLIT: Final = 4 * MIB
 """Larger batches are cut to blocks of this size at line ends: blocks are read whole."""
 
-_COLLECT_BLOCKS: Final = 32
+_COLLECT: Final = 32
 """Blocks of deleted lives that are removed in one transaction."""
 
 _UPSERT_LIFE: Final = """
@@ -40,17 +53,53 @@ ON CONFLICT DO UPDATE SET epoch=excluded.epoch, seq=excluded.seq, lines=excluded
 
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?,?,?,?,?)"
 
+_INSERT_EXTENT: Final = "INSERT INTO extent VALUES (?,?,?,?,?,?)"
+
 _DELETE_BLOCKS: Final = "DELETE FROM block WHERE id >= ? AND id < ? AND id + lines <= ?"
 
-_COLLECT: Final = """
+_DELETE_EXTENTS: Final = (
+    "DELETE FROM extent WHERE id >= ? AND id < ? AND id + lines <= ? RETURNING place, size"
+)
+
+_OVERLAPPING: Final = """
+SELECT id, lines, position, length(data) FROM block WHERE id < ?3
+    AND id >= coalesce((SELECT max(id) FROM block WHERE id BETWEEN ?1 AND ?2), ?2)
+UNION ALL
+SELECT id, lines, position, size FROM extent WHERE id < ?3
+    AND id >= coalesce((SELECT max(id) FROM extent WHERE id BETWEEN ?1 AND ?2), ?2)
+ORDER BY id
+"""
+
+_COLLECT_BLOCKS: Final = """
 DELETE FROM block WHERE id IN
     (SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)
+"""
+
+_COLLECT_EXTENTS: Final = """
+DELETE FROM extent WHERE id IN
+    (SELECT id FROM extent WHERE id >= ? AND id < ? ORDER BY id LIMIT ?) RETURNING place, size
 """
 
 
 def hash_of(data: bytes | memoryview) -> int:
     """Gives the hash that is kept with a block, as SQLite's signed integer."""
     return xxhash.xxh3_64_intdigest(data) - (1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where lines are kept beside the database.
+
+    Attributes:
+        file: the file of lines.
+        segments: what is where in it.
+        used: large blocks go there, and commits are on the disk at once; else all blocks go to
+            the database.
+    """
+
+    file: LinesFile
+    segments: Segments
+    used: bool
 
 
 @dataclass(slots=True)
@@ -69,15 +118,24 @@ class Transaction:
     Args:
         connection: in a transaction.
         rows: what is known; changed only by ``committed``.
+        lines: where large blocks go.
         wall: gives the Unix time.
     """
 
     def __init__(
-        self, connection: apsw.Connection, rows: LifeRows, wall: Callable[[], float]
+        self,
+        connection: apsw.Connection,
+        rows: LifeRows,
+        lines: Lines,
+        wall: Callable[[], float],
     ) -> None:
         self._db = connection
         self._rows = rows
+        self._lines = lines
         self._wall = wall
+        self._written: list[tuple[int, bytes | memoryview]] = []
+        self._gone: list[tuple[int, int]] = []
+        lines.segments.begin()
         self._touched: dict[str, LifeRow] = {}
         self._removed: list[str] = []
         self._numbers: set[int] = set()
@@ -96,9 +154,9 @@ class Transaction:
                 row.closed = change.closing
                 self._producer(row, change.closing.numbering, change.producer)
             case Consume():
-                row = self._row(change.life)
-                for span in change.spans:
-                    self._consume(row, span)
+                self._consume_all(change)
+            case PutBack():
+                self._put_back(change)
             case Delete():
                 self._delete(self._row(change.life))
             case Forget(life=life, record=record):
@@ -117,6 +175,12 @@ class Transaction:
         for (life, name), state in self._producers.items():
             values = (life, name, state.epoch, state.seq, state.lines, state.bytes)
             self._db.execute(_UPSERT_PRODUCER, values)
+        # Before the commit: what a row tells is in its place.
+        write_all(self._lines.file, self._written)
+
+    def rolled_back(self) -> None:
+        """Forgets what was written."""
+        self._lines.segments.roll_back()
 
     def committed(self) -> None:
         """Takes over what was written: it is durable."""
@@ -128,6 +192,7 @@ class Transaction:
             self._rows.remove(queue_id)
         for number in self._collected:
             self._rows.collected(number)
+        self._lines.segments.committed(self._gone)
 
     def collect(self) -> None:
         """Removes some blocks of a deleted life, if there is one."""
@@ -135,8 +200,9 @@ class Transaction:
         if number is None:
             return
         bounds = (block_id(number, 0), block_id(number + 1, 0))
-        self._db.execute(_COLLECT, (*bounds, _COLLECT_BLOCKS))
-        if self._db.changes() < _COLLECT_BLOCKS:
+        extents = self._remove_extents(_COLLECT_EXTENTS, (*bounds, _COLLECT))
+        self._db.execute(_COLLECT_BLOCKS, (*bounds, _COLLECT))
+        if max(extents, self._db.changes()) < _COLLECT:
             self._db.execute("DELETE FROM garbage WHERE life=?", (number,))
             self._collected.append(number)
 
@@ -154,6 +220,14 @@ class Transaction:
                 row = LifeRow(number, life.name, life.id)
             self._touched[life.id] = row
         return row
+
+    def _existing(self, life: Life) -> LifeRow | None:
+        """Gives the row of a life, or None where that has ended meanwhile."""
+        known = life.id in self._touched or life.id in self._rows.by_queue_id
+        if not known or life.id in self._removed:
+            return None
+        row = self._row(life)
+        return None if row.over else row
 
     def _append(self, change: Append) -> None:
         row = self._row(change.life)
@@ -175,9 +249,17 @@ class Transaction:
     def _write_tail(self, queue_id: str) -> None:
         row, tail = self._touched[queue_id], self._tails.pop(queue_id)
         data = tail.pieces[0] if len(tail.pieces) == 1 else b"".join(tail.pieces)
-        for start, lines, part in _parts(tail.start, tail.lines, data):
-            values = (block_id(row.id, start.offset), lines, start.position, hash_of(part), part)
-            self._db.execute(_INSERT_BLOCK, values)
+        self._insert_blocks(row, tail.start, tail.lines, data)
+
+    def _insert_blocks(self, row: LifeRow, first: Point, count: int, data: bytes) -> None:
+        for start, lines, part in _parts(first, count, data):
+            values = (block_id(row.id, start.offset), lines, start.position, hash_of(part))
+            if self._lines.used and SMALLEST <= len(part) <= SEGMENT:
+                place = self._lines.segments.place(len(part))
+                self._written.append((place, part))
+                self._db.execute(_INSERT_EXTENT, (*values, place, len(part)))
+            else:
+                self._db.execute(_INSERT_BLOCK, (*values, part))
 
     def _producer(
         self, row: LifeRow, numbering: Numbering | None, state: ProducerState | None
@@ -185,19 +267,64 @@ class Transaction:
         if numbering is not None and state is not None:
             self._producers[row.id, numbering.producer] = state
 
+    def _consume_all(self, change: Consume) -> None:
+        # Asked once: the event loop may set it at any moment, and acts on ``skipped``.
+        change.skipped = change.put_back is not None
+        row = None if change.skipped else self._existing(change.life)
+        if row is not None:
+            for span in change.spans:
+                self._consume(row, span)
+
     def _consume(self, row: LifeRow, span: Span) -> None:
         if not span.lines:
             return
         whole, gone = row.be_done(span)
-        for past in gone:
-            key = (row.id, past.start.offset)
-            self._db.execute("DELETE FROM done WHERE life=? AND start_offset=?", key)
-        if whole.end != row.head:
-            self._db.execute("INSERT INTO done VALUES (?,?,?,?,?)", (row.id, *whole[0], *whole[1]))
+        self._write_done(row, gone, [whole] if whole.end != row.head else [])
         # A block that begins before the head may end behind it: it is done with only now.
         first = 0 if whole.end == row.head else whole.start.offset
         end = block_id(row.id, whole.end.offset)
-        self._db.execute(_DELETE_BLOCKS, (block_id(row.id, first), end, end))
+        bounds = (block_id(row.id, first), end, end)
+        self._db.execute(_DELETE_BLOCKS, bounds)
+        self._remove_extents(_DELETE_EXTENTS, bounds)
+
+    def _remove_extents(self, statement: str, bounds: tuple[int, int, int]) -> int:
+        """Removes blocks of the file of lines; gives how many."""
+        before = len(self._gone)
+        self._gone += [(place, size) for place, size in self._db.execute(statement, bounds)]
+        return len(self._gone) - before
+
+    def _write_done(self, row: LifeRow, gone: list[Span], fresh: list[Span]) -> None:
+        for past in gone:
+            key = (row.id, past.start.offset)
+            self._db.execute("DELETE FROM done WHERE life=? AND start_offset=?", key)
+        for span in fresh:
+            self._db.execute("INSERT INTO done VALUES (?,?,?,?,?)", (row.id, *span[0], *span[1]))
+
+    def _put_back(self, change: PutBack) -> None:
+        """Undoes a ``_consume``, whatever was consumed around it since."""
+        row, span, data = self._existing(change.life), change.span, change.data
+        if row is None:
+            return
+        self._write_done(row, *row.be_undone(span))
+        row.ended_at = None
+        origin = span.start.position
+        for part in self._without_block(row, span):
+            piece = data[part.start.position - origin : part.end.position - origin]
+            self._insert_blocks(row, part.start, part.lines, piece)
+
+    def _without_block(self, row: LifeRow, span: Span) -> list[Span]:
+        """Tells which lines no block holds any more: a block stays while it has others."""
+        zero = block_id(row.id, 0)
+        parts, at = [], span.start
+        bounds = (zero, zero + span.start.offset, zero + span.end.offset)
+        for number, lines, position, size in self._db.execute(_OVERLAPPING, bounds):
+            begin = Point(number - zero, position)
+            if at < begin:
+                parts.append(Span(at, begin))
+            at = max(at, Point(begin.offset + lines, position + size))
+        if at < span.end:
+            parts.append(Span(at, span.end))
+        return parts
 
     def _delete(self, row: LifeRow) -> None:
         self._tails.pop(row.queue_id, None)

@@ -1,7 +1,8 @@
-"""What keeps the file small: checkpoints that bound the WAL, and free pages given back."""
+"""What keeps the files small: checkpoints that bound the WAL, and free space given back."""
 
 from __future__ import annotations
 
+import resource
 from typing import Final
 
 import apsw
@@ -9,9 +10,15 @@ import apsw
 from batchq.model import MIB
 from batchq.stores.sqlite.errors import is_full
 from batchq.stores.sqlite.schema import PAGE_SIZE
+from batchq.stores.sqlite.spare import Spare
+from batchq.stores.sqlite.transaction import Lines
 
 _CHECKPOINT_PAGES: Final = 32 * MIB // PAGE_SIZE
 """WAL size at which it is checkpointed: the file may pass it by one transaction."""
+
+_LIMIT_SHARE: Final = 8
+"""Where files may not grow beyond a size, the WAL is checkpointed at one in so many of it.
+What is left of it takes the pages that move so that the file gets below the size again."""
 
 _INSIST_PAGES: Final = 128 * MIB // PAGE_SIZE
 """WAL size at which a checkpoint waits for readers that keep the WAL from starting anew."""
@@ -37,14 +44,17 @@ class Upkeep:
 
     Args:
         connection: the writer's.
+        lines: where large blocks go.
 
     Attributes:
         stuck: the last checkpoint found no room on the disk: what room the WAL has left is
             for changes that free some.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, lines: Lines) -> None:
         self._db = connection
+        self._spare = Spare(connection, lines)
+        self._checkpoint_pages = min(_CHECKPOINT_PAGES, _limit_pages() // _LIMIT_SHARE)
         self._wal_pages = 0
         self._shrunk = False
         self.stuck = False
@@ -55,19 +65,28 @@ class Upkeep:
         return apsw.SQLITE_OK
 
     @property
-    def free_pages(self) -> int:
-        """Pages of the file that hold nothing."""
+    def _free_pages(self) -> int:
         return int(self._db.pragma("freelist_count"))
+
+    @property
+    def reusable(self) -> int:
+        """Bytes on the disk that hold nothing, and are kept for new lines."""
+        return self._free_pages * PAGE_SIZE + self._spare.reusable
 
     def after_commit(self) -> None:
         """Does what is due while there is more to write. Raises what a checkpoint raises."""
+        self._spare.after_commit(all_of_it=self.stuck)
         self._give_back(_BUSY_SHARE)
-        if self.stuck or self._wal_pages >= _CHECKPOINT_PAGES:
+        if self.stuck or self._wal_pages >= self._checkpoint_pages:
             self.checkpoint()
+
+    def synced(self) -> None:
+        """Is told that all commits are on the disk, where they are not so by themselves."""
+        self._spare.synced()
 
     def when_idle(self) -> bool:
         """Does one step of what can wait; tells whether there may be more to do."""
-        if self._give_back(_IDLE_SHARE):
+        if self._spare.when_idle(all_of_it=self.stuck) or self._give_back(_IDLE_SHARE):
             return True
         if self.stuck or self._wal_pages >= _TIDY_PAGES or (self._shrunk and self._wal_pages):
             self._shrunk = False
@@ -108,7 +127,7 @@ class Upkeep:
 
     def _give_back(self, share: int) -> bool:
         """Gives some pages back where at most one in ``share`` is used; tells whether it did."""
-        free = self.free_pages
+        free = self._free_pages
         if not self.stuck:
             used = int(self._db.pragma("page_count")) - free
             if free <= _KEEP_FREE or used * share >= used + free:
@@ -126,3 +145,9 @@ class Upkeep:
             return False
         self._shrunk = True
         return True
+
+
+def _limit_pages() -> int:
+    """Pages that a file may have (RLIMIT_FSIZE)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return (limit if limit != resource.RLIM_INFINITY else 1 << 62) // PAGE_SIZE

@@ -21,13 +21,16 @@ from batchq.broker import Append, Change
 from batchq.model import MIB
 from batchq.stores.sqlite.errors import is_full
 from batchq.stores.sqlite.rows import LifeRows
-from batchq.stores.sqlite.schema import PAGE_SIZE
 from batchq.stores.sqlite.space import Reserve
-from batchq.stores.sqlite.transaction import Transaction
+from batchq.stores.sqlite.transaction import Lines, Transaction
 from batchq.stores.sqlite.upkeep import Upkeep
 
 _GROUP_BYTES: Final = 8 * MIB
 """Payload bytes at which a transaction is committed, whatever waits."""
+
+_SHARE_BYTES: Final = 3 * MIB // 2
+"""Payload bytes from which one takes no more than half of what waits: writers that are
+answered all at once would all send at once, and the disk would wait for them."""
 
 _GROUP_CHANGES: Final = 4096
 """Changes at which it is."""
@@ -69,6 +72,7 @@ class Writer:
         connection: the file.
         rows: what is in it.
         reserve: is told what room the file has.
+        lines: where large blocks go.
         told: whom to tell.
         wall: gives the Unix time.
         sync_every: seconds between syncs where commits are not synced themselves, or None.
@@ -82,6 +86,7 @@ class Writer:
         connection: apsw.Connection,
         rows: LifeRows,
         reserve: Reserve,
+        lines: Lines,
         told: Told,
         wall: Callable[[], float],
         sync_every: float | None,
@@ -89,11 +94,12 @@ class Writer:
         self._db = connection
         self._rows = rows
         self._reserve = reserve
+        self._lines = lines
         self._told = told
         self._wall = wall
         self._sync_every = sync_every
         self._unsynced_since: float | None = None
-        self._upkeep = Upkeep(connection)
+        self._upkeep = Upkeep(connection, lines)
         self._orders: SimpleQueue[list[Change] | _Stop] = SimpleQueue()
         self._resumed: SimpleQueue[list[Change]] = SimpleQueue()
         self._pending: deque[Change] = deque()
@@ -168,10 +174,11 @@ class Writer:
                 break
         group: list[Change] = []
         size = 0
-        while self._pending and size < _GROUP_BYTES and len(group) < _GROUP_CHANGES:
+        most = min(_GROUP_BYTES, max(_SHARE_BYTES, sum(map(_payload, self._pending)) // 2))
+        while self._pending and size < most and len(group) < _GROUP_CHANGES:
             change = self._pending.popleft()
             group.append(change)
-            size += len(change.batch.data) if isinstance(change, Append) else 0
+            size += _payload(change)
         return group
 
     def _next_order(self) -> list[Change] | _Stop:
@@ -225,24 +232,25 @@ class Writer:
 
     def _fits(self, group: list[Change]) -> bool:
         """Writes one transaction; tells whether there was room for it on the disk."""
+        transaction = Transaction(self._db, self._rows, self._lines, self._wall)
         try:
-            self._transact(group)
-        except apsw.Error as error:
+            self._transact(transaction, group)
+        except (apsw.Error, OSError) as error:
             if not is_full(self._db, error):
                 raise
             self._roll_back()
+            transaction.rolled_back()
             return False
+        transaction.committed()
         return True
 
-    def _transact(self, group: list[Change]) -> None:
+    def _transact(self, transaction: Transaction, group: list[Change]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
-        transaction = Transaction(self._db, self._rows, self._wall)
         transaction.collect()
         for change in group:
             transaction.write(change)
         transaction.finish()
         self._db.execute("COMMIT")
-        transaction.committed()
 
     def _collect_garbage(self) -> bool:
         """Removes some blocks of deleted lives; tells whether there were any."""
@@ -255,7 +263,7 @@ class Writer:
             self._db.execute("ROLLBACK")
 
     def _note_space(self) -> None:
-        self._reserve.reusable = self._upkeep.free_pages * PAGE_SIZE
+        self._reserve.reusable = self._upkeep.reusable
         self._reserve.stuck = self._upkeep.stuck
 
     # Timed syncs
@@ -279,4 +287,9 @@ class Writer:
             self._unsynced_since = time.monotonic()
         else:
             self._unsynced_since = None
+            self._upkeep.synced()
         self._db.pragma("synchronous", "normal")
+
+
+def _payload(change: Change) -> int:
+    return len(change.batch.data) if isinstance(change, Append) else 0
