@@ -69,6 +69,7 @@ class LocalStore(ABC):
         self._broker = Broker(limits or Limits(), new_id or _random_id, memory)
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
+        self._armed = 0.0
 
     @abstractmethod
     def _commit(self, changes: list[Change]) -> None:
@@ -240,10 +241,12 @@ class LocalStore(ABC):
         loop = asyncio.get_running_loop()
         when = loop.time() + deadline - self._now()
         if self._timer is not None:
-            if self._timer.when() <= when:
+            # Not the handle's own time: uvloop's has none where the timer is due at once.
+            if self._armed <= when:
                 return
             self._timer.cancel()
         self._timer = loop.call_at(when, self._tick)
+        self._armed = when
 
     def _tick(self) -> None:
         self._timer = None
