@@ -30,11 +30,17 @@ format: $(VENV)/.dev ## Bring the code into its form
 
 bench: deps $(VENV)/.bench ## Measure against the peers (minutes)
 	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks run --only cures
 	$(BIN)/python -m benchmarks report
 	$(BIN)/python -m benchmarks run --store sqlite --only sqlite --only backlog --seconds 400 \
 		--output benchmarks/results/sqlite.json
 	$(BIN)/python -m benchmarks report --input benchmarks/results/sqlite.json \
 		--output docs/benchmarks/sqlite
+	$(BIN)/python -m benchmarks run --store redis --only shared --seconds 60 \
+		--output benchmarks/results/redis.json
+	$(BIN)/python -m benchmarks report --input benchmarks/results/redis.json \
+		--output docs/benchmarks/redis
+	$(BIN)/python -m benchmarks.worksheet
 
 bench-quick: deps $(VENV)/.bench ## Measure the most important figures (under two minutes)
 	$(BIN)/python -m benchmarks run --quick

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,11 +27,17 @@ from batchq.errors import StoreUnavailable
 from batchq.http2 import Http2Settings, apply, installed
 from batchq.stores.base import Store
 
+_LOG: Final = logging.getLogger("batchq.server")
+
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted."""
 
 _ANSWER_SECONDS: Final = 1.0
 """Time that the answers to waiting pulls get to leave, at the end."""
+
+
+_OTHER_FILES: Final = 128
+"""Descriptors that are kept for what is no connection: the store's files, the loop's, logs."""
 
 
 class StartError(Exception):
@@ -80,6 +87,7 @@ def run(store: Store, settings: ServerSettings, announce: Callable[[str], None])
     Raises:
         StartError: the port, the certificate or the store can't be opened.
     """
+    settings = replace(settings, http2=_fitting(settings.http2))
     config = _config(settings)
     _check_tls(config)
     sock = _bind(settings.listen)
@@ -91,6 +99,29 @@ def run(store: Store, settings: ServerSettings, announce: Callable[[str], None])
             runner.run(_serve(store, settings, config, partial(announce, url)))
     finally:
         sock.detach()  # Hypercorn has closed the descriptor
+
+
+def _fitting(http2: Http2Settings) -> Http2Settings:
+    """Makes room for so many connections in the process's limit of descriptors, or lowers it.
+
+    A process without a free descriptor could not open the store's next file either.
+    """
+    wanted = http2.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return http2
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == wanted:
+        return http2
+    fewer = max(1, allowed - _OTHER_FILES)
+    _LOG.warning(
+        "the limit of open files is %d (ulimit -Hn): at most %d connections, not %d",
+        allowed,
+        fewer,
+        http2.max_connections,
+    )
+    return replace(http2, max_connections=fewer)
 
 
 async def _serve(

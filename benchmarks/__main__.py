@@ -20,8 +20,11 @@ from benchmarks.suites import (
     backlog,
     bulk,
     copying,
+    cures,
     growth,
+    redis,
     requests,
+    sharding,
     sqlite,
     throughput,
     waiting,
@@ -38,12 +41,18 @@ SUITES: dict[str, tuple[Callable[[Context], None], int]] = {
     "bulk": (bulk.run, 4),
     "sqlite": (sqlite.run, 4),
     "backlog": (backlog.run, 8),
+    "shared": (redis.run, 4),
     "growth": (growth.run, 8),
+    "cures": (cures.run, 1),
+    "sharding": (sharding.run, 1),
 }
 """Each suite with its weight in the sharing of time."""
-ON_DISK = ("sqlite", "backlog")
-"""The suites that `--store sqlite` adds."""
-BUDGET_SECONDS = {"quick": 95, "full": 720}
+ALONE = ("cures", "sharding")
+"""The suites that are run only when they are asked for, each with a result of its own."""
+BY_DEFAULT = tuple(name for name in SUITES if name not in ALONE)
+ADDED = {"sqlite": "sqlite", "backlog": "sqlite", "shared": "redis"}
+"""The suites that `--store` adds, each with the store that it belongs to."""
+BUDGET_SECONDS = {"quick": 95, "full": 720, "cures": 150, "sharding": 150}
 """What the suites share. A suite that needs longer for the fewest rounds takes it from the next."""
 LIMIT = 1.2
 """After this many times its budget a run is ended, with what it has."""
@@ -57,8 +66,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument(
         "--quick", action="store_true", help="under two minutes rather than about twelve"
     )
-    run.add_argument("--store", choices=("memory", "sqlite"), default="memory",
-                     help="sqlite adds the rows of the SQLite store")  # fmt: skip
+    run.add_argument("--store", choices=("memory", "sqlite", "redis"), default="memory",
+                     help="sqlite and redis add the rows of that store")  # fmt: skip
     run.add_argument("--only", action="append", choices=tuple(SUITES), help="this suite only")
     run.add_argument("--seconds", type=float, help="what the suites share; default by mode")
     run.add_argument("--output", type=Path, help="the JSON file; default in benchmarks/results")
@@ -69,9 +78,17 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def mode_of(options: argparse.Namespace) -> str:
+    """Name what a run measures, and so its result: a suite of its own, or much or all."""
+    only = options.only or []
+    if len(only) == 1 and only[0] in ALONE:
+        return str(only[0])
+    return "quick" if options.quick else "full"
+
+
 def measure(options: argparse.Namespace) -> Path:
     """Run the suites and write the JSON; return where."""
-    mode = "quick" if options.quick else "full"
+    mode = mode_of(options)
     signal.signal(signal.SIGALRM, _overdue)
     seconds: float = options.seconds or BUDGET_SECONDS[mode]
     signal.alarm(math.ceil(seconds * LIMIT))
@@ -83,7 +100,7 @@ def measure(options: argparse.Namespace) -> Path:
     ) as scratch:
         context = Context(run, budget, Path(scratch), options.quick, options.store)
         try:
-            for name, fraction in shares(options.only or SUITES, options.store):
+            for name, fraction in shares(options.only or BY_DEFAULT, options.store):
                 say(f"{name} ({budget.used():.0f} s so far)")
                 with budget.share(fraction):
                     SUITES[name][0](context)
@@ -99,8 +116,7 @@ def measure(options: argparse.Namespace) -> Path:
 def shares(names: Iterable[str], store: str) -> list[tuple[str, float]]:
     """Give each suite its fraction of what is left when its turn comes."""
     weights = {name: SUITES[name][1] for name in names}
-    if store != "sqlite":
-        weights.update((name, 0) for name in ON_DISK if name in weights)
+    weights.update((name, 0) for name, of in ADDED.items() if name in weights and of != store)
     ahead = list(weights)
     return [
         (name, weights[name] / (sum(weights[later] for later in ahead[at:]) or 1))
@@ -130,6 +146,11 @@ def main() -> None:
         source = found[0]
     for path in report.write(figures.load(source), options.output):
         say(f"written {path}")
+    if options.input is None:
+        for name in ALONE:
+            if (path := RESULTS / f"{name}.json").exists():
+                for page in report.write(figures.load(path), options.output / name):
+                    say(f"written {page}")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,33 @@ class Growth:
 
 
 @dataclass(slots=True)
+class Cure:
+    """What one cure gives: the same load with it and without it, in turn.
+
+    Attributes:
+        side: `server` or `client`.
+        cure: What is cured.
+        figure: What is measured.
+        unit: The samples' unit.
+        off: What "without" is: the setting, the seam or the stock stack.
+        at_most: Whether smaller is better.
+        on_samples: One value a round with the cure.
+        off_samples: One value a round without it.
+        why_not: Why the row has no samples.
+    """
+
+    side: str
+    cure: str
+    figure: str
+    unit: str
+    off: str
+    at_most: bool = False
+    on_samples: list[float] = field(default_factory=list)
+    off_samples: list[float] = field(default_factory=list)
+    why_not: str = ""
+
+
+@dataclass(slots=True)
 class Run:
     """All that one run measured.
 
@@ -134,6 +161,7 @@ class Run:
         series: Peers side by side.
         targets: What is to be reached.
         growth: Plots.
+        cures: What each cure of the HTTP/2 side gives.
     """
 
     mode: str
@@ -144,6 +172,7 @@ class Run:
     series: list[Series] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
+    cures: list[Cure] = field(default_factory=list)
 
     def find(self, contender: str, figure: str, **conditions: Any) -> Series | None:
         """Find the series of a contender whose conditions include these."""
@@ -172,6 +201,7 @@ def load(path: Path) -> Run:
         data["series"] = [Series(**item) for item in data["series"]]
         data["targets"] = [Target(**item) for item in data["targets"]]
         data["growth"] = [_growth(item) for item in data["growth"]]
+        data["cures"] = [Cure(**item) for item in data.get("cures", [])]
         return Run(**data)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} does not hold a run: {error}") from error

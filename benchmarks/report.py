@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
-from benchmarks.figures import Run, Series, Target, number, spread
+from benchmarks.figures import Cure, Run, Series, Target, number, spread
+from benchmarks.stats import paired_ratios
 
 MARKS = {"goal": "**goal**", "gate": "gate", "below": "below", "not measured": "not measured"}
 SHOWN = (
@@ -20,6 +21,16 @@ PREFACE = """Written by `python -m benchmarks report` from a run's JSON; not to 
 Contenders ran in turn within the run (A B A B…). A figure is the median of its
 rounds with the smallest and the largest; a ratio is formed round by round first.
 What each row means, and how to measure yourself: [How to measure]({how_to})."""
+
+LONGEST_UNIT = len("MB/s")
+
+TITLES = {"cures": "# What each cure gives"}
+
+CURES = """The same load with one cure and without it, in turn. Where a setting or a seam turns
+the one cure off, all else is as it is served; else "without" is the stock stack. What each cure is,
+and the test that fails without it: [Cures](../../reference/cures.md). Answers that are lost and
+requests that fail are those of a client that did nothing wrong. The gain is the ratio of the two
+figures, the better way round."""
 
 HOW_TO = Path(__file__).parent.parent / "docs" / "how-to" / "measure.md"
 
@@ -46,13 +57,14 @@ def markdown(run: Run, images: list[str], how_to: str = str(HOW_TO)) -> str:
         images: The plots' file names.
         how_to: Where the page finds the guide to measuring.
     """
-    parts = [
-        "# Benchmarks",
-        PREFACE.format(how_to=how_to),
-        _machine(run),
-        "## To reach",
-        _targets(run.targets),
-    ]
+    parts = [TITLES.get(run.mode, "# Benchmarks"), PREFACE.format(how_to=how_to), _machine(run)]
+    if run.targets:
+        parts += ["## To reach", _targets(run.targets)]
+    if run.cures:
+        parts.append(CURES)
+    for side in dict.fromkeys(cure.side for cure in run.cures):
+        chosen_cures = [cure for cure in run.cures if cure.side == side]
+        parts += [f"## The {side}'s", _cures(chosen_cures)]
     paired = [series for series in run.series if series.figure in ("push", "pull")]
     for load in dict.fromkeys(series.conditions.get("load", "-") for series in paired):
         chosen = [series for series in paired if series.conditions.get("load", "-") == load]
@@ -128,6 +140,22 @@ def _targets(targets: list[Target]) -> str:
         )
     head = ["figure", "against", "measured", "gate", "goal", "reached", "absolute"]
     return _table(head, rows)
+
+
+def _cures(cures: list[Cure]) -> str:
+    """Put with and without side by side, a row a figure."""
+    rows = []
+    for cure in cures:
+        gain, on, off = "-", "-", "-"
+        if cure.on_samples:
+            on, off = (spread(samples) for samples in (cure.on_samples, cure.off_samples))
+            pair = (cure.off_samples, cure.on_samples)
+            if min(*cure.on_samples, *cure.off_samples) > 0:
+                gain = f"{spread(paired_ratios(*(pair if cure.at_most else pair[::-1])))} x"
+        counted = len(cure.unit) > LONGEST_UNIT  # a word, and the figure has it
+        figure = cure.figure if counted else f"{cure.figure}, {cure.unit}"
+        rows.append([cure.cure, figure, on, off, gain, cure.off if on != "-" else cure.why_not])
+    return _table(["cure", "figure", "with", "without", "gain", "without is"], rows)
 
 
 def _conditions(conditions: dict[str, Any], common: dict[str, Any] | None = None) -> str:

@@ -28,9 +28,15 @@ _SAFE: Final = frozenset(("GET", "HEAD"))
 
 
 class _NoBody(Body):
-    """The body of a request to a view: none takes one, so that it is dropped as it comes."""
+    """The body of a request to a view: none takes one, so that it is dropped as it comes.
+
+    Quart gives it what came by the one method up to 0.22, by the other from 0.23 on.
+    """
 
     def append(self, data: bytes) -> None:
+        """Drops the data."""
+
+    async def put(self, data: bytes) -> None:
         """Drops the data."""
 
 

@@ -11,6 +11,8 @@ import click
 from platformdirs import user_data_path
 
 from batchq.app import Settings
+from batchq.cli.store import REDIS_SCHEMES, open_redis, without_password
+from batchq.http2 import Http2Settings
 from batchq.model import GIB, KIB, MIB, Limits
 from batchq.server import Listen, ServerSettings, StartError, run
 from batchq.stores.base import Store
@@ -68,9 +70,17 @@ def _sqlite(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
     return SqliteStore(rest, limits, options)
 
 
+def _redis(scheme: str) -> Callable[[str, Limits, Mapping[str, Any]], Store]:
+    def make(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:  # noqa: ARG001
+        return open_redis(f"{scheme}:{rest}", limits)
+
+    return make
+
+
 _STORES: Final[dict[str, Callable[[str, Limits, Mapping[str, Any]], Store]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    **{scheme: _redis(scheme) for scheme in REDIS_SCHEMES},
 }
 """By the scheme of ``--store``: makes a store of what follows the colon."""
 
@@ -86,7 +96,7 @@ def _open_store(url: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
     if not colon or make is None:
         known = ", ".join(f"{scheme}:" for scheme in _STORES)
         raise click.BadParameter(
-            f"there is no store {url!r}: choose of {known}", param_hint="--store"
+            f"there is no store {without_password(url)!r}: choose of {known}", param_hint="--store"
         )
     return make(rest, limits, flags)
 
@@ -114,7 +124,8 @@ def _flag(
     "store",
     str,
     None,
-    "Where queues are kept: sqlite:PATH, or memory: (gone with the process).",
+    "Where queues are kept: sqlite:PATH, memory: (gone with the process), or shared by many "
+    "servers: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://.",
     shown="sqlite: a file in your data directory",
 )
 @_flag(
@@ -135,6 +146,7 @@ def _flag(
 @_flag(
     "keep-closed", _seconds, "3600", "Seconds that the record of a drained closed queue is kept."
 )
+@_flag("max-connections", click.IntRange(1), 4_096, "Connections that may be open at once.")
 @_flag("certfile", click.Path(dir_okay=False), None, "TLS certificate chain, a PEM file.")
 @_flag("keyfile", click.Path(dir_okay=False), None, "Key of the certificate, a PEM file.")
 @_flag(
@@ -168,7 +180,7 @@ def server(**flags: Any) -> None:
 
     def announce(address: str) -> None:
         click.echo(f"batchq listening on {address}")
-        click.echo(f"store: {url} ({store.promise.text})")
+        click.echo(f"store: {without_password(url)} ({store.promise.text})")
 
     settings = ServerSettings(
         Listen(flags["host"], flags["port"], flags["certfile"], flags["keyfile"]),
@@ -177,6 +189,7 @@ def server(**flags: Any) -> None:
             max_wait=flags["max_wait"],
             max_body=flags["max_body"],
         ),
+        Http2Settings(max_connections=flags["max_connections"]),
     )
     try:
         run(store, settings, announce)

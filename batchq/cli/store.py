@@ -1,11 +1,52 @@
-"""``batchq store``: looking after a SQLite store's file."""
+"""``batchq store``: looking after a SQLite store's file; and how a shared store is opened."""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 import click
 
 from batchq.errors import StoreUnavailable
+from batchq.model import Limits
+from batchq.stores.base import Store
 from batchq.stores.sqlite import maintenance
+
+REDIS_SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+"""What ``--store`` begins with for queues that many servers share."""
+
+
+def open_redis(url: str, limits: Limits) -> Store:
+    """Makes a store of queues in Redis.
+
+    Raises:
+        click.BadParameter: the URL can't be read, or the extra is not installed.
+    """
+    try:
+        # Imported here: it needs an extra, and who keeps queues elsewhere does not.
+        from batchq.stores.redis import BadUrl, RedisStore  # noqa: PLC0415
+    except ImportError as error:
+        raise click.BadParameter(
+            f"queues in Redis need an extra: pip install 'batchq[redis]' ({error})",
+            param_hint="--store",
+        ) from None
+    try:
+        return RedisStore(url, limits)
+    except BadUrl as error:
+        raise click.BadParameter(str(error), param_hint="--store") from None
+
+
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown: the password is left out."""
+    return re.sub(r"(?<=//)([^/@]*?):[^/@]*@", r"\1:***@", url)
 
 
 @click.group()

@@ -44,8 +44,8 @@ def install(settings: Http2Settings | None = None) -> Registry:
     if not version("hypercorn").startswith(HYPERCORN):
         raise IncompatibleHypercornError(f"Hypercorn {HYPERCORN}* is needed")
     registry = Registry(settings or Http2Settings())
-    bound: Any = type("H2Protocol", (H2Protocol,), {"registry": registry})
-    _rebind(bound, TCPServer)
+    shared = {"registry": registry}
+    _rebind(type("H2Protocol", (H2Protocol,), shared), type("TCPServer", (TCPServer,), shared))
     return registry
 
 

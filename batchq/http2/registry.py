@@ -1,10 +1,11 @@
-"""All HTTP/2 connections of a process, and their graceful end."""
+"""All connections of a process: how many there may be, and the graceful end of HTTP/2's."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from hypercorn.typing import WorkerContext
@@ -15,12 +16,21 @@ from batchq.http2.settings import Http2Settings
 if TYPE_CHECKING:
     from batchq.http2.protocol import H2Protocol
 
+_LOG: Final = logging.getLogger("batchq.http2")
+
+_REPORT_SECONDS: Final = 10.0
+"""Between two log lines about refused connections: a flood of them fills no log."""
+
 
 class Registry:
     """What ``install`` returns: the handle on everything that it put in.
 
     Args:
         settings: the limits of every connection.
+
+    Attributes:
+        admitted: open connections, whatever they speak.
+        draining: the graceful end has begun.
     """
 
     def __init__(self, settings: Http2Settings) -> None:
@@ -29,6 +39,9 @@ class Registry:
         self._buffers: WeakKeyDictionary[WorkerContext, ReadBuffer] = WeakKeyDictionary()
         self._watchers: WeakKeyDictionary[WorkerContext, asyncio.Task[None]] = WeakKeyDictionary()
         self._on_drain: list[Callable[[], None]] = []
+        self.admitted = 0
+        self._refused = 0  # since the last log line about them
+        self._report_at = 0.0
         self.draining = False
 
     # --- for the server ------------------------------------------------------------
@@ -67,6 +80,29 @@ class Registry:
         return sum(len(protocol.connection.streams) for protocol in self._connections)
 
     # --- for the connections -------------------------------------------------------
+
+    def admit(self, now: float) -> bool:
+        """Count a connection in that speaks any protocol; false when there are too many.
+
+        Args:
+            now: the reading of a monotonic clock in seconds.
+        """
+        most = self.settings.max_connections
+        if self.admitted < most:
+            self.admitted += 1
+            return True
+        self._refused += 1
+        if now >= self._report_at:
+            _LOG.warning(
+                "connections refused: %d; as many are open as are allowed: %d", self._refused, most
+            )
+            self._refused = 0
+            self._report_at = now + _REPORT_SECONDS
+        return False
+
+    def leave(self) -> None:
+        """Count an admitted connection out."""
+        self.admitted -= 1
 
     def read_buffer(self, context: WorkerContext) -> ReadBuffer:
         """Return the buffer of the event loop that runs ``context``."""

@@ -8,18 +8,35 @@ is exchanged and nothing stands between the socket and the frames. HTTP/1.1 stay
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import ClassVar, cast
 
 from hypercorn.asyncio.tcp_server import TCPServer as HypercornTCPServer
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 
 from batchq.http2.protocol import H2Protocol
+from batchq.http2.registry import Registry
 
 _HTTP11_READ = 2**16
 
 
 class TCPServer(HypercornTCPServer):
-    """One connection."""
+    """One connection.
+
+    ``registry`` is set by ``install`` on a subclass: it counts them.
+    """
+
+    registry: ClassVar[Registry]
+    _ended = False
+
+    async def run(self) -> None:
+        """Serve the connection, or end it at once where there are too many."""
+        if not self.registry.admit(self.loop.time()):
+            self.writer.transport.abort()
+            return
+        try:
+            await super().run()
+        finally:
+            self.registry.leave()
 
     async def _read_data(self) -> None:
         while True:
@@ -31,7 +48,16 @@ class TCPServer(HypercornTCPServer):
                 return
             if self.reader.at_eof() or not await self._read_some():
                 break
+        # Hypercorn would keep all of a connection that has gone until the time for idle ones
+        # is over: the task that waits for that is one that the connection waits for.
+        self._ended = True
+        await self.idle_task.stop()
         await self.protocol.handle(Closed())
+
+    async def protocol_send(self, event: Event) -> None:
+        """Act on what the protocol has to send or to tell."""
+        if not (self._ended and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
     async def _read_some(self) -> bool:
         try:

@@ -15,7 +15,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http2Settings:
-    """What one HTTP/2 connection may use.
+    """What one HTTP/2 connection may use, and how many connections there may be.
 
     A connection holds at most ``connection_window`` bytes of request bodies that no
     handler has read, and of answers that the client does not take at most what its
@@ -23,6 +23,9 @@ class Http2Settings:
     of its answer are unsent.
 
     Attributes:
+        max_connections: connections of a process that are open at once, those that speak
+            HTTP/1.1 among them; a further one is closed before a byte of it is read, which
+            is safe to try again.
         max_concurrent_streams: requests that one connection may have open; a further
             one is refused with REFUSED_STREAM, which is safe to send again.
         stream_window: bytes a client may send on one stream before its handler reads.
@@ -56,6 +59,7 @@ class Http2Settings:
             the last frames rather than a TCP reset.
     """
 
+    max_connections: int = 4096
     max_concurrent_streams: int = 8192
     stream_window: int = 4 * _MIB
     connection_window: int = 32 * _MIB
@@ -85,6 +89,7 @@ class Http2Settings:
         _within("max_frame_size", self.max_frame_size, MIN_FRAME_SIZE, MAX_FRAME_SIZE)
         _within("stream_window", self.stream_window, 0, MAX_WINDOW)
         _within("connection_window", self.connection_window, DEFAULT_WINDOW, MAX_WINDOW)
+        _within("max_connections", self.max_connections, 1, MAX_WINDOW)
         _within("max_concurrent_streams", self.max_concurrent_streams, 1, MAX_WINDOW)
         _within("read_size", self.read_size, 4 * MIN_FRAME_SIZE, MAX_WINDOW)
         _within("max_header_list_size", self.max_header_list_size, 1024, self.read_size // 4)

@@ -1,29 +1,54 @@
 """Every store is tested by the same suite; a new one adds one line to ``STORES``.
 
+``redis-two`` is two servers that share one Redis; each call goes to the other one.
+
 Time is virtual: ``advance`` moves it, and nothing sleeps.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from contract.steps import Steps
 from support.clock import VirtualTimeLoop
+from support.redis_single import SingleRedis
+from support.redis_stores import TwoServers, on_loop_time
 
 from batchq.model import Limits
 from batchq.stores.base import Store
 from batchq.stores.local import LocalStore
 from batchq.stores.memory import MemoryStore
+from batchq.stores.redis import RedisStore
 from batchq.stores.sqlite import SqliteStore
 
-STORES: Final[dict[str, Callable[[Limits, Path], Store]]] = {
-    "memory": lambda limits, _directory: MemoryStore(limits),
-    "sqlite": lambda limits, directory: SqliteStore(directory / "queues.db", limits),
+STORES: Final[dict[str, Callable[[Limits, Path, str], Store]]] = {
+    "memory": lambda limits, _directory, _redis: MemoryStore(limits),
+    "sqlite": lambda limits, directory, _redis: SqliteStore(directory / "queues.db", limits),
+    "redis": lambda limits, _directory, redis: on_loop_time(redis, limits),
+    "redis-two": lambda limits, _directory, redis: TwoServers(redis, limits),
 }
+
+ONE_SERVER: Final = {
+    # The order of those that wait,
+    "test_two_hundred_waiting_pulls_are_served_in_order",
+    "test_pushes_that_wait_for_room_keep_their_order",
+    "test_those_behind_a_push_that_gave_up_go_on",
+    "test_others_that_wait_get_the_lines",
+    "test_a_batch_stored_while_its_twin_waits_for_room_is_known",
+    # how much may be parked,
+    "test_too_many_ahead_are_refused_at_once",
+    "test_too_many_bytes_ahead_are_refused_at_once",
+    # and the moments of a call, which are counted, and to which going round adds some.
+    "test_leased_lines_that_nobody_was_handed_are_not_counted",
+    "test_a_retry_that_is_cancelled_leaves_the_first_its_lease",
+    "test_a_retry_that_is_cancelled_counts_no_delivery",
+    "test_a_pull_cancelled_when_all_is_committed_takes_nothing",
+}
+"""What is promised of the calls of one server only."""
 
 LIMITS: Final = Limits(
     queue_bytes=100,
@@ -53,13 +78,37 @@ def pytest_asyncio_loop_factories(
     return {"virtual-time": _Loop}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [
+        item
+        for item in items
+        if not (
+            isinstance(item, pytest.Function)
+            and item.originalname in ONE_SERVER
+            and "redis-two" in item.name
+        )
+    ]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    server = SingleRedis()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
 @pytest.fixture(params=sorted(STORES))
 async def steps(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Steps]:
-    store = STORES[request.param](LIMITS, tmp_path)
+    redis = request.getfixturevalue("redis_url") if "redis" in request.param else ""
+    store = STORES[request.param](LIMITS, tmp_path, redis)
     await store.start()
     loop = asyncio.get_running_loop()
     if isinstance(loop, _Loop) and isinstance(store, LocalStore):
         loop.busy = lambda: store._broker.pending
+    if isinstance(loop, _Loop) and isinstance(store, RedisStore | TwoServers):
+        loop.busy = lambda: store.busy
     steps = Steps(store)
     try:
         yield steps

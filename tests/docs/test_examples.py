@@ -1,7 +1,8 @@
 """Runs the blocks marked ``console`` of README and docs: commands behind ``$ ``, then their output.
 
 A page is one shell session in an empty folder. A command that starts a server is started by
-the test on a free port, and the port that the page names is replaced. In an expected output
+the test on a free port, and the port that the page names is replaced; where a page starts a
+redis-server, there is one, and its port is replaced too. In an expected output
 ``...`` stands for anything.
 """
 
@@ -13,10 +14,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.redis_servers import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -25,6 +28,7 @@ PAGES = sorted(
     if "```console" in page.read_text()
 )
 PAGE_PORT = "8080"
+PAGE_REDIS = "6379"
 MARK = "---end-of-command-{}---"
 
 
@@ -84,7 +88,20 @@ def run(commands: list[str], folder: Path, path: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_examples_of(page: Path, tmp_path: Path) -> None:
-    found = list(examples(page.read_text()))
+    with ExitStack() as stack:
+        found = list(examples(page.read_text()))
+        if any(example.command.startswith("redis-server") for example in found):
+            redis = stack.enter_context(RedisServer())
+            found = [
+                Example(example.command.replace(PAGE_REDIS, str(redis.port)), example.output)
+                for example in found
+                if not example.command.startswith("redis-server")
+            ]
+        run_page(found, tmp_path)
+
+
+def run_page(found: list[Example], tmp_path: Path) -> None:
+    """Runs a page's commands, and compares what they print."""
     starts = [example for example in found if example.command.startswith("batchq server")]
     others = [example for example in found if example not in starts]
     commands = Path(sys.executable).parent

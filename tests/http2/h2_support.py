@@ -1,4 +1,7 @@
-"""A real server on port 0, with the cures or as Hypercorn has it, and a raw peer."""
+"""A real server on port 0, with the cures or as Hypercorn has it, and a raw peer.
+
+A check that is run both ways is told by ``cured`` which of the two it is to find.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from h2.errors import ErrorCodes
 from hpack import Decoder, Encoder
 from hypercorn.asyncio import serve
@@ -18,6 +22,7 @@ from hyperframe.frame import (
     Frame,
     GoAwayFrame,
     HeadersFrame,
+    PingFrame,
     RstStreamFrame,
     SettingsFrame,
 )
@@ -30,6 +35,14 @@ Handler = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 # Only a bug makes anything here last so long.
 PATIENCE = 20.0
+
+_ROUNDS = 50
+
+both = pytest.mark.parametrize("cured", [True, False], ids=["cured", "stock"])
+"""The check is run on Hypercorn's own HTTP/2 too, and finds there what it is a cure for."""
+
+on_and_off = pytest.mark.parametrize("cured", [True, False], ids=["cured", "off"])
+"""The check is run with this one cure turned off too, and finds that it fails."""
 
 
 async def answer(send: Any, body: bytes = b"", status: int = 200) -> None:
@@ -101,12 +114,24 @@ async def serving(
     *,
     cured: bool = True,
     settings: Http2Settings | None = None,
+    receive_buffer: int = 0,
     **config_values: Any,
 ) -> AsyncIterator[Server]:
+    """Serve an application.
+
+    Args:
+        app: it.
+        cured: with this project's HTTP/2 side; else as Hypercorn has it.
+        settings: limits of the former.
+        receive_buffer: bytes of the sockets' buffers; 0 leaves them to the kernel.
+        config_values: attributes of Hypercorn's configuration.
+    """
     config = Config()
     config.errorlog = None
     config.graceful_timeout = 1.0
     listener = socket.create_server(("127.0.0.1", 0))
+    if receive_buffer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     port = listener.getsockname()[1]
     config.bind = [f"fd://{listener.detach()}"]
     registry = None
@@ -218,9 +243,15 @@ class Peer:
     async def reset(self, stream_id: int) -> ErrorCodes:
         return ErrorCodes((await self.until(RstStreamFrame, stream_id)).error_code)
 
-    async def alive(self, stream_id: int) -> bool:
+    async def handled(self) -> None:
+        """Return once all that was sent has been acted on: frames are, in their order."""
+        self.send(PingFrame(0, b"in order"))
+        while "ACK" not in (await self.until(PingFrame)).flags:
+            pass
+
+    async def alive(self, stream_id: int, path: str = "/") -> bool:
         """Whether another request on this connection is answered."""
-        self.send(self.request(stream_id))
+        self.send(self.request(stream_id, path))
         return await self.status(stream_id) == 200 and await self.body(stream_id) == b"hello"
 
 
@@ -235,6 +266,26 @@ async def peer(port: int, settings: dict[int, int] | None = None) -> AsyncIterat
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def settled(port: int) -> None:
+    """Return once a server has acted on all that was sent to it before.
+
+    It runs in the test's own event loop, which looks at every socket each time round: while
+    it answers many requests of another connection, nothing that it could do is left undone.
+    """
+    async with peer(port) as other:
+        for stream_id in range(1, 2 * _ROUNDS, 2):
+            assert await other.alive(stream_id, "/settled")
+
+
+async def comes(task: asyncio.Task[Any], port: int, *, expected: bool) -> bool:
+    """Whether a task ends by itself; where it should not, once the server has settled."""
+    if expected:
+        await asyncio.wait([task], timeout=PATIENCE)
+    else:
+        await settled(port)
+    return task.done()
 
 
 def data(stream_id: int, payload: bytes = b"", *, end: bool = False) -> DataFrame:

@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 import trustme
@@ -115,8 +118,10 @@ async def test_curl_over_tls(secure: Server, tmp_path: Path, way: str) -> None:
     assert sent == b"%d" % len(BODY)
 
 
-async def test_nghttp(server: Server, tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{server.port}"
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_nghttp(server: Server, secure: Server, tmp_path: Path, scheme: str) -> None:
+    port = server.port if scheme == "http" else secure.port
+    url = f"{scheme}://127.0.0.1:{port}"
     assert await run("nghttp", url) == b"hello"
     assert await run("nghttp", f"{url}/large") == BODY
     (tmp_path / "body").write_bytes(BODY)
@@ -134,8 +139,12 @@ async def test_h2load(server: Server, tmp_path: Path, path: str) -> None:
     assert b"60 succeeded, 0 failed" in out
 
 
-async def test_h2load_over_tls(secure: Server) -> None:
-    out = await run("h2load", "-n60", "-c3", "-m7", f"https://127.0.0.1:{secure.port}/large")
+@pytest.mark.parametrize("path", ["/", "/large", "/size"])
+async def test_h2load_over_tls(secure: Server, tmp_path: Path, path: str) -> None:
+    (tmp_path / "body").write_bytes(BODY)
+    upload = ("-d", str(tmp_path / "body")) if path == "/size" else ()
+    url = f"https://127.0.0.1:{secure.port}{path}"
+    out = await run("h2load", "-n60", "-c3", "-m7", *upload, url)
     assert b"60 succeeded, 0 failed" in out
 
 
@@ -158,3 +167,62 @@ async def test_stock_httpx_over_tls(secure: Server, authority: trustme.CA) -> No
         got = await client.get(f"{url}/pieces")
         assert (got.http_version, got.content) == ("HTTP/2", BODY)
         assert (await client.post(f"{url}/size", content=BODY)).text == str(len(BODY))
+
+
+class PlainH2:
+    """h2 on a socket, as its documentation has it, with nothing around it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        self._h2.initiate_connection()
+
+    async def _events(self) -> list[Any]:
+        self._writer.write(self._h2.data_to_send())
+        received = await self._reader.read(65_536)
+        assert received, "the connection ended"
+        return list(self._h2.receive_data(received))
+
+    async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Send a request and give the body of its answer."""
+        stream_id = self._h2.get_next_available_stream_id()
+        pseudo = {":method": method, ":scheme": "http", ":authority": "a", ":path": path}
+        self._h2.send_headers(stream_id, list(pseudo.items()), end_stream=not body)
+        answered: list[bytes] = []
+        sent = 0
+        while True:
+            while sent < len(body) and (
+                most := min(
+                    self._h2.local_flow_control_window(stream_id),
+                    self._h2.max_outbound_frame_size,
+                )
+            ):
+                piece = body[sent : sent + most]
+                sent += len(piece)
+                self._h2.send_data(stream_id, piece, end_stream=sent == len(body))
+            for event in await self._events():
+                if isinstance(event, h2.events.DataReceived):
+                    answered.append(event.data)
+                    size = event.flow_controlled_length
+                    self._h2.acknowledge_received_data(size, stream_id)
+                elif isinstance(event, h2.events.StreamEnded):
+                    self._writer.write(self._h2.data_to_send())
+                    return b"".join(answered)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_plain_h2(server: Server, secure: Server, authority: trustme.CA, scheme: str) -> None:
+    port, tls = server.port, None
+    if scheme == "https":
+        port, tls = secure.port, ssl.create_default_context()
+        authority.configure_trust(tls)
+        tls.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=tls)
+    async with asyncio.timeout(30):
+        client = PlainH2(reader, writer)
+        assert await client.exchange("GET", "/") == b"hello"
+        assert await client.exchange("GET", "/large") == BODY
+        assert await client.exchange("POST", "/size", BODY) == b"%d" % len(BODY)
+        assert await client.exchange("GET", "/pieces") == BODY
+    writer.close()
+    await writer.wait_closed()

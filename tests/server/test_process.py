@@ -143,7 +143,7 @@ def test_a_bad_certificate_is_one_line(content: str | None, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("flag", "value", "word"),
     [
-        ("--store", "redis://x", "memory:"),
+        ("--store", "rabbit://x", "memory:"),
         ("--store", "memory", "memory:"),
         ("--store", "memory:x", "memory:"),
         ("--max-body", "0", "size"),

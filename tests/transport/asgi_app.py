@@ -28,14 +28,17 @@ async def _hello(scope: Message, receive: Receive, send: Send) -> None:
     await _respond(send, b"hello " + scope["http_version"].encode())
 
 
-async def _echo(scope: Message, receive: Receive, send: Send) -> None:
-    body = b""
+async def _body(receive: Receive) -> bytes:
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            break
-    await _respond(send, body)
+            return body
+
+
+async def _echo(scope: Message, receive: Receive, send: Send) -> None:
+    await _respond(send, await _body(receive))
 
 
 async def _stream(scope: Message, receive: Receive, send: Send) -> None:
@@ -70,6 +73,11 @@ async def _redirect(scope: Message, receive: Receive, send: Send) -> None:
     await _respond(send, b"", 302, ((b"location", target),))
 
 
+async def _again(scope: Message, receive: Receive, send: Send) -> None:
+    await _body(receive)  # Hypercorn loses the connection when what was answered still comes
+    await _respond(send, b"", 307, ((b"location", b"/echo"),))
+
+
 async def _cookie(scope: Message, receive: Receive, send: Send) -> None:
     got = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     await _respond(send, got, headers=((b"set-cookie", b"seen=1"),))
@@ -92,6 +100,7 @@ _HANDLERS = {
     "echo": _echo,
     "stream": _stream,
     "redirect": _redirect,
+    "again": _again,
     "cookie": _cookie,
     "wait": _wait,
 }

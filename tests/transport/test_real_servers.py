@@ -108,6 +108,23 @@ async def test_redirects_are_followed(url: str, client: httpx.AsyncClient) -> No
     assert [r.status_code for r in response.history] == [302] * 3
 
 
+async def test_a_redirect_takes_the_body_along(url: str, client: httpx.AsyncClient) -> None:
+    response = await client.post(f"{url}/again", content=b"body" * 5000, follow_redirects=True)
+    assert response.content == b"body" * 5000
+    assert [r.status_code for r in response.history] == [307]
+
+
+async def test_a_redirect_cannot_take_a_consumed_body_along(
+    url: str, client: httpx.AsyncClient
+) -> None:
+    async def pieces() -> Any:
+        yield b"once"
+
+    with pytest.raises(httpx.StreamConsumed):
+        await client.post(f"{url}/again", content=pieces(), follow_redirects=True)
+    assert (await client.get(url)).status_code == 200
+
+
 async def test_cookies_are_kept(url: str, client: httpx.AsyncClient) -> None:
     assert (await client.get(f"{url}/cookie")).content == b""
     assert (await client.get(f"{url}/cookie")).content == b"seen=1"

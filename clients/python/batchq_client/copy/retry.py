@@ -74,14 +74,21 @@ class Patience:
         self._trouble = None
         self._told = False
 
-    async def bear(self, error: ClientError, *, repeatable: bool) -> None:
+    async def bear(
+        self, error: ClientError, *, repeatable: bool, passing: bool | None = None
+    ) -> None:
         """Waits before another try.
+
+        Args:
+            error: what came of the last one.
+            repeatable: doing it twice does no harm, as it is numbered or leased.
+            passing: whether another try is right, where the caller knows that.
 
         Raises:
             ClientError: the error itself, where another try is wrong.
             CopyError: it has gone on for too long.
         """
-        if not is_passing(error, repeatable=repeatable):
+        if not (is_passing(error, repeatable=repeatable) if passing is None else passing):
             raise error
         loop = asyncio.get_running_loop()
         self._tell(error, loop.time())

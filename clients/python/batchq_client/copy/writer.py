@@ -351,6 +351,9 @@ class QueueWriter:
             raise CopyError(
                 f"queue {self._queue!r} lost batches that it had stored; it stays open"
             ) from error
+        if stored >= seq:
+            # It was its turn: whatever the server waits for, asking at once won't help.
+            await self._patience.bear(error, repeatable=True, passing=True)
         async with self._moved:
             await self._moved.wait_for(lambda: self._stored >= seq)
 

@@ -1,0 +1,342 @@
+"""What the halves of the store share: calls to Redis, what they tell, and deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from batchq.broker.timers import Timers
+from batchq.errors import BatchqError, StoreUnavailable, TooManyQueues, Unavailable
+from batchq.model import Limits
+from batchq.stores.redis import scripts
+from batchq.stores.redis.keys import Keys
+from batchq.stores.redis.link import Link, Reply
+from batchq.stores.redis.names import Names
+from batchq.stores.redis.scripts import Script
+from batchq.stores.redis.slots import Slot
+from batchq.stores.redis.state import State, read_state
+
+_log: Final = logging.getLogger("batchq.redis")
+
+_FLUSH_SECONDS: Final = 0.2
+"""Seconds after which Redis is told that answers have arrived, where no other call tells it."""
+
+_AGAIN_SECONDS: Final = 0.5
+"""Seconds after which a queue with waiting calls is looked at again while Redis is away."""
+
+_MOST_SEEN: Final = 20_000
+"""Queues of which it is remembered how far they were seen."""
+
+_ROUNDING: Final = 1e-6
+"""Seconds by which a timer may come early: the loop's clock and ours differ by rounding."""
+
+_MOST_TOLD: Final = 32
+"""Calls that one call tells the fate of."""
+
+
+class Hub:
+    """The shared state of one server.
+
+    Args:
+        link: the way to Redis.
+        keys: names of keys.
+        limits: how much may be held.
+        clock: seconds, for deadlines.
+
+    Attributes:
+        me: this server's name among those that share the queues.
+        slots: queues that something is known of, by name.
+        timers: all deadlines.
+        held_bytes: payload bytes of all calls that wait.
+        draining: the server is about to end.
+        announced: how many servers were told of changes made here, each time counted.
+        on_wake: looks at the calls that wait for a queue.
+        on_over: is told of a life that is over.
+        on_idle: is told of a queue that nobody waits for any more.
+    """
+
+    def __init__(
+        self, link: Link, keys: Keys, limits: Limits, clock: Callable[[], float] | None
+    ) -> None:
+        self.link = link
+        self.keys = keys
+        self.limits = limits
+        self.names = Names(link, keys, limits)
+        self.me = new_id()
+        self.slots: dict[str, Slot] = {}
+        self.timers = Timers()
+        self.held_bytes = 0
+        self.draining = False
+        self.announced = 0
+        self.on_wake: Callable[[Slot], Coroutine[Any, Any, None]]
+        self.on_over: Callable[[Slot], None]
+        self.on_idle: Callable[[Slot], None]
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = 0.0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped = False
+        self._seen: dict[str, tuple[str, int, str | None]] = {}
+
+    # Calls
+
+    async def call(
+        self, slot: Slot, script: Script, args: dict[str, Any], data: bytes | None = None
+    ) -> Reply:
+        """Runs a script on a queue, and learns what it tells.
+
+        Raises:
+            Unavailable: Redis is away; the call may be sent again.
+        """
+        done, slot.done = slot.done[:_MOST_TOLD], slot.done[_MOST_TOLD:]
+        void, slot.void = slot.void[:_MOST_TOLD], slot.void[_MOST_TOLD:]
+        common: dict[str, Any] = {
+            "from": self.me,
+            "qb": self.limits.queue_bytes,
+            "full": bool(slot.room) or None,
+            "seen": self._seen.get(slot.name),
+            "fresh": new_id(),
+            "done": done or None,
+            "void": [[op, lease, doubtful] for op, lease, doubtful in void] or None,
+        }
+        slot.uses += 1
+        try:
+            reply = await self.link.run(script, slot.key, common | args, data)
+        except BaseException:
+            slot.done[:0], slot.void[:0] = done, void
+            raise
+        finally:
+            slot.uses -= 1
+        self.announced += reply.header.get("told", 0)
+        self.learn(slot, reply.header["s"])
+        return reply
+
+    def arrived(self, slot: Slot, op: str, *, doubtful: bool) -> None:
+        """Lets Redis forget a call: its answer has arrived, and no copy is on its way."""
+        if doubtful:
+            return
+        slot.done.append(op)
+        if slot.state.urgent or slot.waited_for:
+            self.spawn(self._look(slot))
+        else:
+            self.flush_soon(slot)
+
+    def give_up(self, slot: Slot, op: str, lease: str | None, *, doubtful: bool) -> None:
+        """Undoes a pull whose lines, if there are any, nobody wants."""
+        slot.void.append((op, lease, doubtful))
+        self.flush_soon(slot)
+
+    def flush_soon(self, slot: Slot) -> None:
+        """Sees to it that a queue is called within a short time."""
+        if slot.again is None:
+            slot.again = self.timers.at(self.now() + _FLUSH_SECONDS, lambda _: self._again(slot))
+            self.arm()
+
+    def look_again(self, slot: Slot) -> None:
+        """Sees to it that a queue is looked at again: Redis was away."""
+        slot.stale = True
+        if slot.again is None:
+            slot.again = self.timers.at(self.now() + _AGAIN_SECONDS, lambda _: self._again(slot))
+            self.arm()
+
+    def _again(self, slot: Slot) -> None:
+        slot.again = None
+        if slot.waited_for and slot.stale:
+            self.wake(slot)
+        elif slot.done or slot.void:
+            self.spawn(self._look(slot))
+        else:
+            self.tidy(slot)
+
+    async def _look(self, slot: Slot) -> None:
+        try:
+            await self.look(slot)
+        except Unavailable:
+            if slot.void or slot.done:
+                self.look_again(slot)
+        self.tidy(slot)
+
+    async def look(self, slot: Slot) -> None:
+        """Asks how a queue is; what fell due is seen to.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        await self.call(slot, scripts.LOOK, {})
+
+    # What is heard of queues
+
+    def learn(self, slot: Slot, told: dict[str, Any]) -> None:
+        """Takes what a script told of a queue."""
+        state = read_state(told)
+        self._note_seen(slot, told)
+        ended = told.get("ended")
+        if ended is not None:
+            self.spawn(self.names.remove(slot.name, ended))
+        before = slot.state
+        if state.now < before.now or (
+            state.now == before.now and state.life == before.life and state.version < before.version
+        ):
+            return
+        slot.state = state
+        if before.life != state.life:
+            slot.producers.clear()
+            if before.life is not None:
+                self.on_over(slot)
+        self._arm_due(slot, state)
+        self.wake(slot)
+
+    def _note_seen(self, slot: Slot, told: dict[str, Any]) -> None:
+        """Remembers how far a life was seen, to notice when Redis has lost some of it."""
+        life, version = told.get("life"), told.get("ver", 0)
+        if told.get("reborn"):
+            _log.error(
+                "queue %r: Redis has lost changes that were answered, as a failover may; what is "
+                "left of it goes on under another Queue-Id, %s",
+                slot.name,
+                life,
+            )
+            if life is not None:
+                self.spawn(self._rename(slot.name, life))
+        before = self._seen.pop(slot.name, None)
+        if life is not None:
+            if before is not None and before[0] == life and before[1] > version:
+                version, told = before[1], {"gen": before[2]}
+            self._seen[slot.name] = (life, version, told.get("gen"))
+            if len(self._seen) > _MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
+
+    async def _rename(self, name: str, life: str) -> None:
+        await self.names.add(name, life)
+
+    def _arm_due(self, slot: Slot, state: State) -> None:
+        self.timers.cancel(slot.due)
+        slot.due = None
+        if state.due is not None:
+            slot.due = self.timers.at(self.now() + state.due, lambda _: self._fell_due(slot))
+            self.arm()
+
+    def _fell_due(self, slot: Slot) -> None:
+        slot.due = None
+        self.spawn(self._look(slot))
+
+    def wake(self, slot: Slot) -> None:
+        """Lets those be looked at who wait for a queue."""
+        if not slot.waited_for:
+            return
+        slot.dirty = True
+        if slot.pump is None:
+            slot.pump = self.spawn(self.on_wake(slot))
+
+    # Names
+
+    def slot(self, name: str) -> Slot:
+        """Gives the slot of a queue, making it if need be."""
+        slot = self.slots.get(name)
+        if slot is None:
+            slot = self.slots[name] = Slot(name, self.keys.queue(name))
+        return slot
+
+    def tidy(self, slot: Slot) -> None:
+        """Forgets a queue that nothing need be known of."""
+        if slot.following and not slot.waited_for:
+            self.on_idle(slot)
+        if slot.idle and self.slots.get(slot.name) is slot:
+            del self.slots[slot.name]
+
+    async def create(self, slot: Slot) -> str:
+        """Notes a queue that is about to be created; gives the id of its life.
+
+        Raises:
+            TooManyQueues: there are as many as may be.
+        """
+        life = new_id()
+        if await self.names.add(slot.name, life):
+            return life
+        await self.check_names()
+        if await self.names.add(slot.name, life):
+            return life
+        raise TooManyQueues(
+            f"there are {self.limits.queues} queues, as many as --max-queues allows; "
+            "delete those that are done with"
+        )
+
+    async def check_names(self) -> None:
+        """Forgets names of queues that are over, where a server ended before it could do so."""
+        stale = int(time.time()) - self.names.PENDING_SECONDS
+        for name, (life, noted) in (await self.names.all()).items():
+            slot = self.slot(name)
+            await self.look(slot)
+            if slot.state.life is None and noted < stale:
+                await self.names.remove(name, life)
+            self.tidy(slot)
+
+    # Time
+
+    def now(self) -> float:
+        """Seconds, of the clock that deadlines are in."""
+        return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
+
+    def arm(self) -> None:
+        """Sees to it that the next deadline is kept."""
+        deadline = self.timers.next()
+        if deadline is None or self._stopped:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + deadline - self.now()
+        if self._timer is not None:
+            # Not the handle's own time: uvloop's has none where the timer is due at once.
+            if self._armed <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._tick)
+        self._armed = when
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.timers.run(self.now() + _ROUNDING)
+        self.arm()
+
+    # Work beside the calls
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Starts work that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, BatchqError):
+            _log.error("unexpected", exc_info=error)
+
+    @property
+    def busy(self) -> bool:
+        """Something is under way that ends by itself."""
+        return self.link.busy > 0
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def new_id() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+__all__ = ["Hub", "StoreUnavailable", "new_id"]

@@ -1,0 +1,218 @@
+"""Scripts sent to Redis, and what happens when no answer comes.
+
+A call whose answer was lost is sent again with the same number (``op``), and the script
+gives the answer that it gave before. A copy that was held up on its way can't do harm:
+each carries a time, in Redis's clock, after which Redis does nothing with it (``till``),
+and numbers are remembered for longer than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack  # type: ignore[import-untyped]  # it has no types of its own
+from redis import exceptions
+
+from batchq.errors import ShuttingDown, StoreUnavailable
+from batchq.stores.redis.connect import Client, close_client
+from batchq.stores.redis.errors import Meaning, meaning, unavailable
+from batchq.stores.redis.scripts import ALL, Script
+
+_log: Final = logging.getLogger("batchq.redis")
+
+VALID_SECONDS: Final = 60
+"""Seconds after which a call that is still on its way has no effect any more."""
+
+KEEP_SECONDS: Final = 150
+"""Seconds for which Redis remembers the answer to a numbered call; above twice ``VALID_SECONDS``,
+so that clocks which differ a little do no harm."""
+
+PATIENCE: Final = 1.5
+"""Seconds for which a call is tried again before its caller is told that Redis is away."""
+
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A script's answer.
+
+    Attributes:
+        header: what it says.
+        pieces: lines.
+        doubtful: copies of the call may still be on their way.
+    """
+
+    header: dict[str, Any]
+    pieces: list[bytes]
+    doubtful: bool
+
+
+class Link:
+    """The way to Redis.
+
+    Args:
+        client: a client that repeats nothing by itself.
+        connections: calls that are on their way at once.
+        clock: seconds, instead of Redis's clock (for tests), or None.
+
+    Attributes:
+        busy: calls that are on their way or being tried again.
+        down: why Redis can't be reached, or None.
+        closed: nothing is tried any more.
+        recoveries: how often Redis came back.
+    """
+
+    def __init__(self, client: Client, connections: int, clock: Callable[[], float] | None) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(connections)
+        self._clock = clock
+        self._seen: tuple[float, int] | None = None
+        self.busy = 0
+        self.down: str | None = None
+        self.closed = False
+        self.recoveries = 0
+
+    async def run(
+        self, script: Script, key: str, args: dict[str, Any], data: bytes | None = None
+    ) -> Reply:
+        """Runs a script on a queue.
+
+        Args:
+            script: which.
+            key: the queue's base key.
+            args: what it gets as ``A``; ``op`` numbers the call.
+            data: lines.
+
+        Raises:
+            StoreUnavailable: Redis is away, or refused; where the call is numbered it may be
+                tried again, otherwise it has no lasting effect.
+            ShuttingDown: this server is about to end.
+        """
+        doubtful = False
+        while True:
+            packed = msgpack.packb(args | self._times(), use_bin_type=False)
+            more = (packed,) if data is None else (packed, data)
+            answer, again = await self.command(script, key, *more)
+            doubtful = doubtful or again
+            header = msgpack.unpackb(answer[0], strict_map_key=False)
+            if header["r"] == "late":
+                self._note_time(header["now"])
+                continue
+            if self._clock is None:
+                self._note_time(header["s"]["now"])
+            return Reply(header, answer[1:], doubtful)
+
+    async def command(self, script: Script, key: str, *args: Any) -> tuple[Any, bool]:
+        """Runs a script with plain arguments, that does no harm when it is run twice.
+
+        Returns:
+            Its answer, and whether copies of the call may still be on their way.
+        """
+        self.busy += 1
+        try:
+            return await self._insist(lambda: self._evaluate(script, key, *args))
+        finally:
+            self.busy -= 1
+
+    async def plain(self, *command: Any) -> Any:
+        """Sends a command of Redis's that changes nothing."""
+        self.busy += 1
+        try:
+            answer, _ = await self._insist(lambda: self._send(*command))
+        finally:
+            self.busy -= 1
+        return answer
+
+    async def _insist(self, attempt: Callable[[], Any]) -> tuple[Any, bool]:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + (PATIENCE if self.down is None else 0)
+        pause, doubtful = _FIRST_PAUSE, False
+        while True:
+            if self.closed:
+                raise ShuttingDown("the server is shutting down; try again")
+            try:
+                answer = await attempt()
+            except (exceptions.RedisError, OSError, TimeoutError) as error:
+                what = meaning(error)
+                if what is Meaning.REFUSED:
+                    raise unavailable(error) from error
+                doubtful = doubtful or what is Meaning.UNKNOWN
+                if loop.time() + pause > give_up:
+                    self.note_down(error)
+                    raise unavailable(error) from error
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self.note_up()
+                return answer, doubtful
+
+    async def _evaluate(self, script: Script, key: str, *args: Any) -> Any:
+        try:
+            return await self._send("EVALSHA", script.sha, 1, key, *args)
+        except exceptions.NoScriptError:
+            # Redis forgets scripts when it starts; this way it remembers them.
+            return await self._send("EVAL", script.text, 1, key, *args)
+
+    async def _send(self, *command: Any) -> Any:
+        async with self._slots:
+            return await self._client.execute_command(*command)
+
+    # Whether it is there
+
+    def note_down(self, error: Exception) -> None:
+        """Is told that Redis can't be reached."""
+        if self.down is None:
+            _log.warning("Redis is away: %s", error)
+        self.down = str(unavailable(error))
+
+    def note_up(self) -> None:
+        """Is told that Redis has answered."""
+        if self.down is not None:
+            _log.warning("Redis is back")
+            self.down = None
+            self.recoveries += 1
+
+    # Redis's clock
+
+    def _times(self) -> dict[str, int]:
+        keep = KEEP_SECONDS * 1000
+        if self._clock is not None:
+            now = int(self._clock() * 1_000_000)
+            return {"now": now, "keep": keep}
+        if self._seen is None:
+            return {"keep": keep}
+        at, then = self._seen
+        now = then + int((asyncio.get_running_loop().time() - at) * 1_000_000)
+        return {"keep": keep, "till": now + VALID_SECONDS * 1_000_000}
+
+    def _note_time(self, now: int) -> None:
+        self._seen = (asyncio.get_running_loop().time(), now)
+
+    async def open(self) -> None:
+        """Makes sure that Redis is there, and learns its time.
+
+        Raises:
+            StoreUnavailable: it isn't.
+        """
+        seconds, micros = await self.plain("TIME")
+        if self._clock is None:
+            self._note_time(int(seconds) * 1_000_000 + int(micros))
+        for script in ALL:
+            await self.plain("SCRIPT LOAD", script.text)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        self.closed = True
+        try:
+            await close_client(self._client)
+        except (exceptions.RedisError, OSError) as error:
+            _log.debug("closing: %s", error)
+
+
+__all__ = ["KEEP_SECONDS", "Link", "Reply", "StoreUnavailable"]

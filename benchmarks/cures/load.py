@@ -1,0 +1,15 @@
+"""The driver's object: all loads of the cures."""
+
+from __future__ import annotations
+
+from benchmarks.cures.clients import ClientLoads
+from benchmarks.cures.faults import FaultLoads
+from benchmarks.cures.speed import SpeedLoads
+
+
+class Load(SpeedLoads, FaultLoads):
+    """The loads on the server's cures."""
+
+
+class Client(ClientLoads, SpeedLoads):
+    """The loads on the client's."""
