@@ -41,6 +41,10 @@ bench: deps $(VENV)/.bench ## Measure against the peers (minutes)
 	$(BIN)/python -m benchmarks report --input benchmarks/results/redis.json \
 		--output docs/benchmarks/redis
 	$(BIN)/python -m benchmarks.worksheet
+	$(BIN)/python -m benchmarks run --only sharding
+	$(BIN)/python -m benchmarks report --input benchmarks/results/sharding.json \
+		--output docs/benchmarks/sharding
+	$(BIN)/python -m benchmarks.shards_worksheet
 
 bench-quick: deps $(VENV)/.bench ## Measure the most important figures (under two minutes)
 	$(BIN)/python -m benchmarks run --quick

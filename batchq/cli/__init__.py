@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "store": "batchq.cli.store:store",
     "generate": "batchq.cli.generate:generate",
     "bench": "batchq.cli.bench:bench",
+    "haproxy": "batchq.cli.haproxy:haproxy",
 }
 
 

@@ -1,0 +1,287 @@
+"""The documented way to add a shard, word by word, with clients at work meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+from support.copies import batchq, environment
+from support.haproxy import free_port, wait_until
+from support.problems import problem_of
+from support.stream import assert_identical
+
+from batchq.haproxy import Layout, read
+from batchq_client import Client, Numbering
+from batchq_client.errors import QueueReplaced, Unavailable
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "shards.md"
+PORTS = ("8080", "8101", "8102", "8103", "8104")
+
+
+class Documented:
+    """The page's commands, run in a folder, on ports that are free."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {port: str(free_port()) for port in PORTS}
+        self.url = f"http://127.0.0.1:{self.ports['8080']}"
+        blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+        self.start, self.prepare, self.hold, self.move, self.use = map(self._ported, blocks)
+        self._pids = folder / "pids"
+
+    def _ported(self, block: str) -> str:
+        return re.sub(r"\b(8080|810[1-4])\b", lambda match: self.ports[match[1]], block)
+
+    def run(self, block: str) -> str:
+        """Runs a block as a script; what it starts goes on."""
+        # The shell's own variables are gone with it: only the files are left.
+        script = f"set -e\n{block}\njobs -p >> {self._pids}\n"
+        bin_ = Path(sys.executable).parent
+        with (self.folder / "output").open("w+") as output:
+            done = subprocess.run(
+                ["bash", "-c", script],
+                cwd=self.folder,
+                env=environment({"PATH": f"{bin_}:{os.environ['PATH']}"}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=120,
+                check=False,
+            )
+            output.seek(0)
+            said = output.read()
+        assert done.returncode == 0, said
+        return said
+
+    def layout(self, name: str) -> Layout:
+        return read((self.folder / name).read_text()).layout
+
+    def up(self, *shards: str) -> None:
+        def all_up() -> bool:
+            with httpx.Client(base_url=self.url, trust_env=False) as http:
+                try:
+                    return all(
+                        http.get("/readyz", params={"shard": name}).status_code == 200
+                        for name in shards
+                    )
+                except httpx.TransportError:
+                    return False
+
+        wait_until(all_up)
+
+    def end(self) -> None:
+        pids = self._pids.read_text().split() if self._pids.exists() else []
+        haproxy = self.folder / "haproxy.pid"
+        pids += haproxy.read_text().split() if haproxy.exists() else []
+        for pid in map(int, pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in map(int, pids):
+            wait_until(partial(_is_gone, pid))
+
+
+def _is_gone(pid: int) -> bool:
+    with suppress(OSError):
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()  # nobody has asked for its end yet
+    return True
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Documented]:
+    documented = Documented(tmp_path)
+    try:
+        yield documented
+    finally:
+        documented.end()
+
+
+def lines(stem: str, count: int) -> bytes:
+    return b"".join(b"%s %d\n" % (stem.encode(), number) for number in range(count))
+
+
+async def test_a_shard_is_added_as_the_page_says(page: Documented, tmp_path: Path) -> None:
+    page.run(page.start)
+    page.up("a", "b", "c")
+    printed = page.run(page.prepare)
+    was, after = page.layout("was.cfg"), page.layout("next.cfg")
+    moving = [slot for slot in range(1024) if was.owners[slot] != after.owners[slot]]
+    assert len(moving) == 256
+    assert printed.count("slots 256-341: a -> d") == 2  # by both commands
+    names = [f"q{number}" for number in range(200)]
+    moved = [name for name in names if was.shard_of(name) != after.shard_of(name)]
+    stays = [name for name in names if was.shard_of(name) == after.shard_of(name)]
+    assert len(moved) > 10
+
+    # What is there: an open queue with lines, one that was written and closed, one half read.
+    (tmp_path / "whole").write_bytes(lines("whole", 20_000) + b"no newline")
+    opened, closed, half = moved[:3]
+    assert batchq("copy", "--quiet", tmp_path / "whole", f"{page.url}/{closed}").returncode == 0
+    async with Client(page.url) as client:
+        await client.push(opened, lines("open", 3_000))
+        await client.push(half, lines("half", 100))
+        await client.pull(half, maximum=40)
+        await client.close(half)
+        busy = await client.push(moved[3], b"1\n", numbering=Numbering("w", 0, 0))
+
+        # A copy between queues that stay goes on through all of it.
+        (tmp_path / "other").write_bytes(lines("other", 60_000))
+        writer, reader = await copying(page.url, stays[0], tmp_path)
+
+        await asyncio.to_thread(page.run, page.hold)
+        await only_held(page.url, [opened, closed, half], stays[:5])
+        said = await asyncio.to_thread(page.run, page.move)
+        for name in (opened, closed, half, moved[3]):
+            assert f"{name}: moved" in said
+        await asyncio.to_thread(page.run, page.move)  # again is no harm
+        await asyncio.to_thread(page.run, page.use)
+        page.up("a", "b", "c", "d")
+
+        await unheld(client, opened)
+        # Nothing is left behind, and all is there, in order.
+        homes = {name: shard for shard in "abcd" for name in await queues_of(page.url, shard)}
+        assert homes == {name: after.shard_of(name) for name in homes}
+        assert homes[opened] == "d"
+        target = tmp_path / "copy"
+        done = batchq("copy", "--quiet", f"{page.url}/{closed}", target)
+        assert done.returncode == 0, done.stderr
+        assert_identical(tmp_path / "whole", target)
+        got = await client.pull(opened, max_bytes=2**20, wait=0)
+        assert getattr(got, "data", None) == lines("open", 3_000)
+        rest = await client.pull(half, max_bytes=2**20, wait=0)
+        assert getattr(rest, "data", None) == b"".join(lines("half", 100).splitlines(True)[40:])
+        await client.push(opened, b"more\n")
+
+        # Who speaks to the life from before is told so.
+        with pytest.raises(QueueReplaced):
+            await client.push(
+                moved[3], b"2\n", numbering=Numbering("w", 0, 1), queue_id=busy.queue_id
+            )
+        with pytest.raises(QueueReplaced):
+            await client.pull(moved[3], wait=0, queue_id=busy.queue_id)
+    for copy in (writer, reader):
+        _, errors = await asyncio.wait_for(copy.communicate(), 60)
+        assert copy.returncode == 0, errors
+    assert_identical(tmp_path / "other", tmp_path / "other.copy")
+
+
+async def only_held(url: str, held: list[str], others: list[str]) -> None:
+    """Checks what is told of queues that are being moved, and of others."""
+    async with httpx.AsyncClient(base_url=url, http1=False, http2=True) as http:
+        for name in held:
+            for call in ("push", "pull", "close"):
+                told = await http.post(f"/{call}/{name}")
+                problem_of(told, 503, "queue-moving")
+                assert told.headers["retry-after"] == "5"
+        for name in others:
+            assert (await http.get(f"/queues/{name}")).status_code in (200, 404)
+
+
+async def queues_of(url: str, shard: str) -> list[str]:
+    """The queues of one shard, none of them twice."""
+    async with httpx.AsyncClient(base_url=url, http1=False, http2=True) as http:
+        told = (await http.get("/queues", params={"shard": shard})).json()["queues"]
+    return [one["queue"] for one in told]
+
+
+async def unheld(client: Client, queue: str) -> None:
+    """Waits until this client's connection is served by the newest configuration."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.queue(queue)
+            except Unavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def copying(
+    url: str, queue: str, folder: Path
+) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
+    """A slow writer and its reader: the file is handed over bit by bit."""
+    slow = (
+        "import sys, time\n"
+        "for at, line in enumerate(open(sys.argv[1], 'rb')):\n"
+        "    sys.stdout.buffer.write(line)\n"
+        "    if at % 3000 == 0: sys.stdout.buffer.flush(); time.sleep(0.25)\n"
+    )
+    python = sys.executable
+    command = f'{python} -c "$SLOW" other | {python} -m batchq copy --quiet - {url}/{queue}'
+    writer = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"set -o pipefail; {command}",
+        cwd=folder, env=environment({"SLOW": slow}), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "batchq", "copy", "--quiet", f"{url}/{queue}", "other.copy",
+        cwd=folder, env=environment(), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    return writer, reader
+
+
+async def test_busy_queues_stay_and_their_copies_go_on(page: Documented, tmp_path: Path) -> None:
+    page.run(page.start)
+    page.up("a", "b", "c")
+    page.run(page.prepare)
+    was, after = page.layout("was.cfg"), page.layout("next.cfg")
+    names = [f"q{number}" for number in range(200)]
+    busy, resting, gone = [n for n in names if was.shard_of(n) != after.shard_of(n)][:3]
+
+    (tmp_path / "other").write_bytes(lines("other", 60_000))
+    writer, reader = await copying(page.url, busy, tmp_path)
+    pinned_writer, pinned_reader = await copying(page.url, gone, _folder(tmp_path, "gone"))
+    async with Client(page.url) as client:
+        await client.push(resting, b"rests\n")
+        async with asyncio.timeout(30):
+            while busy not in await _all_queues(page):
+                pass
+
+        await asyncio.to_thread(page.run, page.prepare.replace("--was", f"--stay {busy} --was"))
+        assert page.layout("next.cfg").shard_of(busy) == was.shard_of(busy)
+        await asyncio.to_thread(page.run, page.hold)
+        said = await asyncio.to_thread(page.run, page.move)
+        assert f"{resting}: moved" in said
+        assert f"{busy}: " not in said
+        await asyncio.to_thread(page.run, page.use)
+        page.up("d")
+        await unheld(client, resting)
+        assert getattr(await client.pull(resting, wait=0), "data", None) == b"rests\n"
+    for copy in (writer, reader):
+        _, errors = await asyncio.wait_for(copy.communicate(), 60)
+        assert copy.returncode == 0, errors
+    assert_identical(tmp_path / "other", tmp_path / "other.copy")
+    # A copy whose queue was moved ends, and says why.
+    for copy in (pinned_writer, pinned_reader):
+        _, errors = await asyncio.wait_for(copy.communicate(), 60)
+        assert copy.returncode == 1
+        assert b" is over" in errors, errors
+
+    # Once it has ended, the queue that stayed is settled, and nothing is special any more.
+    shards = re.findall(r"--shard (\S+?)[\s\"]", page.prepare)
+    flags = [word for shard in shards for word in ("--shard", shard)]
+    done = batchq(
+        "haproxy", *flags, "--was", tmp_path / "next.cfg", "--settle", busy,
+        "--output", tmp_path / "settled.cfg",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert page.layout("settled.cfg") == after
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    (folder / "other").write_bytes((parent / "other").read_bytes())
+    return folder
+
+
+async def _all_queues(page: Documented) -> list[str]:
+    return [name for shard in "abc" for name in await queues_of(page.url, shard)]
