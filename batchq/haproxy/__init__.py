@@ -1,6 +1,7 @@
 """Many shards behind HAProxy: which shard a queue lives on, and the configuration that says so.
 
 - ``layout`` decides: a queue's slot, a slot's shard, what moves when shards come or go;
+- ``front`` is what a configuration is made of;
 - ``problems`` are the answers that HAProxy gives by itself;
 - ``render`` writes a configuration, ``parse`` reads the layout back from one;
 - ``script`` writes the shell script that moves queues.
@@ -9,6 +10,7 @@ Nothing here does I/O. A configuration is the only record of a layout: what HAPr
 what the next layout is made from can't differ.
 """
 
+from batchq.haproxy.front import Front, Hold, Shard
 from batchq.haproxy.layout import (
     SLOTS,
     Layout,
@@ -21,7 +23,7 @@ from batchq.haproxy.layout import (
     slot_of,
 )
 from batchq.haproxy.parse import Found, read
-from batchq.haproxy.render import Front, Hold, Shard, render
+from batchq.haproxy.render import render
 from batchq.haproxy.script import Held, script
 
 __all__ = [

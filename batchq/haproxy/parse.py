@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from batchq.haproxy.front import Shard
 from batchq.haproxy.layout import Layout, LayoutError
-from batchq.haproxy.render import Shard
 
 _MODULO: Final = re.compile(r"set-var\(txn\.slot\) var\(txn\.queue\),xxh32,mod\((\d{1,9})\)")
 _SLOTS: Final = re.compile(r"acl slots_(\S+) var\(txn\.slot\) -m int (.+)")

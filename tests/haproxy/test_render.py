@@ -24,7 +24,7 @@ from batchq.haproxy import (
     script,
     slot_of,
 )
-from batchq.haproxy.render import SHARD_NAME
+from batchq.haproxy.front import SHARD_NAME
 from batchq.model import QUEUE_NAME
 
 names = st.from_regex(SHARD_NAME, fullmatch=True).map(lambda name: name.strip("\n"))

@@ -232,7 +232,9 @@ class Cluster:
         return slot_of(queue, len(self.layout.owners))
 
     def _known_up(self, name: str) -> bool:
-        told = re.findall(rf"^Server shard_{name}/{name} is (UP|DOWN)", self.haproxy.log, re.M)
+        told = re.findall(
+            rf"^Server shard_{name}/{name} is (UP|DOWN)", self.haproxy.log, re.MULTILINE
+        )
         return not told or told[-1] == "UP"
 
     def _status(self, name: str) -> int:
