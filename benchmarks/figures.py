@@ -67,9 +67,14 @@ class Target:
 
     def steady(self) -> bool:
         """Tell whether every round, and not only the median, reached what the verdict says."""
-        threshold = {"goal": self.goal, "gate": self.gate}.get(self.verdict())
-        return threshold is None or all(
-            stats.reaches(sample, threshold, at_most=self.at_most) for sample in self.samples
+        verdict = self.verdict()
+        return verdict not in ("goal", "gate") or not self.missed(verdict)
+
+    def missed(self, verdict: str) -> int:
+        """Count the rounds that fell short of the `goal` or the `gate`."""
+        threshold = self.goal if verdict == "goal" else self.gate
+        return sum(
+            not stats.reaches(sample, threshold, at_most=self.at_most) for sample in self.samples
         )
 
     def verdict(self) -> str:

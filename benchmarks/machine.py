@@ -19,6 +19,9 @@ PROGRAMS = {
     "curl": ["curl", "--version"],
 }
 
+MEASURED = ("benchmarks/results/", "docs/benchmarks/")
+"""What a run writes."""
+
 
 def cpu_model() -> str:
     """Read the processor's name; `unknown` where the kernel does not tell."""
@@ -54,6 +57,22 @@ def program_versions() -> dict[str, str]:
     return found
 
 
+def source() -> str:
+    """Name the commit that is measured, and whether files differ from it; empty if unknown."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        told = [
+            subprocess.run([*git, *words], capture_output=True, text=True, timeout=10, check=True)
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "-uno"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    commit, changed = (run.stdout.strip() for run in told)
+    # A run writes results and pages: those are no change of what is measured.
+    others = [line for line in changed.splitlines() if not line[3:].startswith(MEASURED)]
+    return f"commit {commit}" + (" with changes" if others else "")
+
+
 def load_average() -> list[float]:
     """Tell how many processes wanted a core of late: over 1, 5 and 15 minutes."""
     return [round(value, 1) for value in os.getloadavg()]
@@ -69,6 +88,7 @@ def describe() -> dict[str, object]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_average": load_average(),
+        "source": source(),
         "packages": package_versions(),
         "programs": program_versions(),
     }

@@ -24,6 +24,9 @@ What each row means, and how to measure yourself: [How to measure]({how_to})."""
 
 LONGEST_UNIT = len("MB/s")
 
+PLACE = "server on one core, load on another"
+PLACES = {"sharding": "servers, HAProxy and load on any core"}
+
 TITLES = {"cures": "# What each cure gives"}
 
 CURES = """The same load with one cure and without it, in turn. Where a setting or a seam turns
@@ -93,14 +96,20 @@ def _machine(run: Run) -> str:
     versions = machine.get("packages", {})
     place = [machine.get(key) for key in ("cpu", "cores", "memory_gib", "kernel")]
     lines = [
-        f"- run: {run.mode}, {run.started}, {run.seconds:.0f} s",
-        "- machine: {}, {} cores, {} GiB, {}; server on one core, load on another".format(*place),
+        f"- run: {run.mode}, {run.started}, {run.seconds:.0f} s{_state(machine)}",
+        "- machine: {}, {} cores, {} GiB, {}; {}".format(*place, PLACES.get(run.mode, PLACE)),
         LOAD.format(_loads(machine, "load_average"), _loads(machine, "load_average_end")),
         f"- Python {machine.get('python')}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items()),
         "- " + "; ".join(str(text) for text in machine.get("programs", {}).values()),
     ]
     return "\n".join(lines)
+
+
+def _state(machine: dict[str, Any]) -> str:
+    """Name what of the source was measured, where that is known."""
+    state = machine.get("source")
+    return f", of {state}" if state else ""
 
 
 def _loads(machine: dict[str, Any], key: str) -> str:
@@ -134,12 +143,22 @@ def _targets(targets: list[Target]) -> str:
                 measured,
                 _bound(target, target.gate),
                 _bound(target, target.goal),
-                MARKS[target.verdict()] + ("" if target.steady() else ", not in every round"),
+                MARKS[target.verdict()] + _rounds_short(target),
                 target.absolute or target.why_not,
             ]
         )
     head = ["figure", "against", "measured", "gate", "goal", "reached", "absolute"]
     return _table(head, rows)
+
+
+def _rounds_short(target: Target) -> str:
+    """Say what single rounds fell short of, where the median did not."""
+    if target.steady():
+        return ""
+    missed = target.missed("gate")
+    if missed:
+        return f", {missed} of {len(target.samples)} rounds below the gate"
+    return ", not in every round"
 
 
 def _cures(cures: list[Cure]) -> str:

@@ -9,9 +9,13 @@ from typing import Any
 from benchmarks import loads
 from benchmarks.context import Context, Failure
 from benchmarks.driver import Driver
-from benchmarks.figures import Curve, Growth
+from benchmarks.figures import Curve, Growth, Target, spread
+from benchmarks.stats import paired_ratios
 
 FIGURES = ("push", "pull")
+FLAT = {"queues": "queues", "depth": "lines in the queue", "connections": "connections"}
+"""The plots that ought to be flat, and what grows in them."""
+FLAT_WITHIN = 1.1
 QUEUE_BATCH_BYTES = 4 * 1024
 CONNECTION_BATCH_BYTES = 16 * 1024
 CONNECTION_STREAMS = 100
@@ -64,6 +68,36 @@ def run(context: Context) -> None:
             except Failure as error:
                 growth.why_not = str(error)
                 context.note(f"{growth.name}: {error}")
+        if growth.name in FLAT:
+            context.run.targets.append(flatness(growth))
+
+
+def flatness(growth: Growth) -> Target:
+    """Compare, round by round, what a line costs at the far end of a plot and at its beginning.
+
+    The cost is that of a push and a pull together.
+    """
+    what = FLAT[growth.name]
+    if not growth.curves:
+        row = f"cost of a line, many {what}"
+        return Target(row, "x", f"few {what}", FLAT_WITHIN, FLAT_WITHIN, at_most=True,
+                      why_not=growth.why_not)  # fmt: skip
+    ends = []
+    for at in (-1, 0):
+        columns = [curve.points[at][1] for curve in growth.curves]
+        ends.append([sum(pair) for pair in zip(*columns, strict=True)])
+    rounds = min(map(len, ends))  # a deeper queue may have had time for fewer
+    many, few = (growth.curves[0].points[at][0] for at in (-1, 0))
+    return Target(
+        f"cost of a line, {many:,} {what}",
+        "x",
+        f"{few:,} {what}",
+        FLAT_WITHIN,
+        FLAT_WITHIN,
+        at_most=True,
+        samples=paired_ratios(*(end[:rounds] for end in ends)),
+        absolute=f"{spread(ends[0])} against {spread(ends[1])} ns, pushed and pulled",
+    )
 
 
 def _vary(context: Context, growth: Growth, points: Sequence[tuple[int, dict[str, Any]]]) -> None:
@@ -105,7 +139,7 @@ def _queues(context: Context, growth: Growth) -> None:
     """Give each sample a fresh server and the same number of requests."""
     counts = context.pick((1, 300), (1, 10, 100, 1000, 10_000))
     curves = {figure: Curve(figure, [(count, []) for count in counts]) for figure in FIGURES}
-    for number in context.budget.rounds(2, 3):
+    for number in context.budget.rounds(3, 5):
         for at, count in enumerate(counts):
             with ExitStack() as stack:
                 peer = context.server(
@@ -147,8 +181,8 @@ def _depth(context: Context, growth: Growth) -> None:
 
 def _connections(context: Context, growth: Growth) -> None:
     counts = context.pick((1, 10, 100), (1, 10, 100, 1000))
-    # Twenty a connection at the least, so that it is not its set-up that is measured.
-    requests = context.pick(2_000, 20_000)
+    # Forty a connection at the least, so that it is not its set-up that is measured.
+    requests = context.pick(4_000, 40_000)
     batch = loads.LOADS["short"].batch(0, loads.LOADS["short"].lines_in(CONNECTION_BATCH_BYTES))
     path = context.directory / "connections-batch"
     path.write_bytes(batch.payload)

@@ -48,10 +48,21 @@ def test_verdicts_follow_gate_and_goal(run: Run) -> None:
 
 
 def test_a_verdict_that_not_every_round_reached_says_so(run: Run) -> None:
-    run.targets[0].samples = [8, 10, 11]
-    assert run.targets[0].verdict() == "gate"
+    run.targets[0].samples = [9, 12, 13]
+    assert run.targets[0].verdict() == "goal"
     assert [target.steady() for target in run.targets] == [False, True, True, True]
-    assert "| gate, not in every round |" in report.markdown(run, [])
+    assert "| **goal**, not in every round |" in report.markdown(run, [])
+
+
+def test_rounds_below_the_gate_are_counted(run: Run) -> None:
+    run.targets[0].samples = [8, 12, 13, 8.5, 14]
+    assert run.targets[0].verdict() == "goal"
+    assert "| **goal**, 2 of 5 rounds below the gate |" in report.markdown(run, [])
+
+
+def test_the_page_names_what_was_measured(run: Run) -> None:
+    run.machine["source"] = "commit abc1234 with changes"
+    assert ", of commit abc1234 with changes\n" in report.markdown(run, [])
 
 
 def test_a_run_survives_its_json(run: Run, tmp_path: Path) -> None:
