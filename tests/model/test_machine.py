@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from model.naive import Verb
@@ -24,6 +25,10 @@ from batchq.model import (
     PullRequest,
     PushRequest,
 )
+
+pytestmark = pytest.mark.timeout(900)
+# Hundreds of examples, more slowly beside other programs. A timeout within an example would
+# be taken for a failure of that example, and made smaller for minutes.
 
 Totals = tuple[int | None, int | None]
 """Lines and bytes, as a closer counted them."""
