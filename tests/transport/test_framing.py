@@ -27,8 +27,13 @@ class Found:
     def __init__(self) -> None:
         self.items: list[tuple[object, ...]] = []
 
-    def on_data(self, stream_id: int, payload: list[memoryview], *, end_stream: bool) -> None:
+    def on_data(
+        self, stream_id: int, payload: list[memoryview], *, padding: int, end_stream: bool
+    ) -> None:
         data = b"".join(payload)
+        if padding:
+            self.items.append(("padded", stream_id, data, padding, end_stream))
+            return
         if self.items and self.items[-1][:2] == ("data", stream_id) and not self.items[-1][3]:
             data = self.items.pop()[2] + data  # type: ignore[operator]
         self.items.append(("data", stream_id, data, end_stream))
@@ -39,8 +44,7 @@ class Found:
         else:
             self.items.append(("control", frames))
 
-    def on_goaway(self, frame: Frame) -> None:
-        assert isinstance(frame, GoAwayFrame)
+    def on_goaway(self, frame: GoAwayFrame) -> None:
         self.items.append(("goaway", frame.last_stream_id, frame.additional_data))
 
 
@@ -84,7 +88,7 @@ def test_whatever_the_pieces_the_same_is_found(step: int) -> None:
         ("control", ping + head),
         ("data", 3, b"three", False),
         ("goaway", 5, b"why"),
-        ("control", padded),
+        ("padded", 3, b"x", 4, False),
         ("data", 3, b"", True),
         ("data", 5, b"five", False),
     ]

@@ -19,12 +19,13 @@ from hyperframe.exceptions import HyperframeError
 
 from .errors import HTTP2NotSupported, StreamAboveGoaway, StreamRefused
 from .framing import FrameScanner, Http2State
+from .headers import content_length
 from .keepalive import Keepalive
 from .sender import Sender
 from .stream import Fields, Stream, TransportErrorType
 
 if TYPE_CHECKING:
-    from hyperframe.frame import Frame
+    from hyperframe.frame import GoAwayFrame
 
     from .settings import TransportSettings
 
@@ -65,7 +66,6 @@ class Connection(asyncio.BufferedProtocol):
             h2.events.ResponseReceived: self._on_response,
             h2.events.InformationalResponseReceived: self._on_informational,
             h2.events.TrailersReceived: self._on_trailers,
-            h2.events.DataReceived: self._on_padded_data,
             h2.events.StreamEnded: self._on_end,
             h2.events.StreamReset: self._on_reset,
             h2.events.WindowUpdated: self._on_window,
@@ -217,36 +217,37 @@ class Connection(asyncio.BufferedProtocol):
 
     # What the scanner finds (FrameSink).
 
-    def on_data(self, stream_id: int, payload: list[memoryview], *, end_stream: bool) -> None:
+    def on_data(
+        self, stream_id: int, payload: list[memoryview], *, padding: int, end_stream: bool
+    ) -> None:
         """Keep the payload for the stream's reader."""
         stream = self._streams.get(stream_id)
         length = sum(map(len, payload))
         if stream is None:
-            self._h2.data_discarded(stream_id, length)
+            self._h2.data_discarded(stream_id, length + padding)
             return
         try:
-            self._h2.data_received(stream_id, length, end_stream=end_stream)
+            self._h2.data_received(stream_id, length, padding=padding, end_stream=end_stream)
         except InvalidBodyLengthError as error:
             self._stream_broken(stream, str(error))
             return
         if length:
-            stream.data_came(payload, length, last=end_stream)
+            stream.data_came(payload, length)
         if end_stream:
             self._ended(stream)
 
     def on_control(self, frames: bytes) -> None:
-        """Let h2 read anything but DATA, and do what it says."""
+        """Let h2 read what is neither DATA nor GOAWAY, and do what it says."""
         for event in self._h2.receive_data(frames):
             handler = self._handlers.get(type(event))
             if handler is not None:
                 handler(event)
 
-    def on_goaway(self, frame: Frame) -> None:
+    def on_goaway(self, frame: GoAwayFrame) -> None:
         """Finish the streams that the peer still answers; fail the others."""
         self._draining = True
-        last: int = frame.last_stream_id  # type: ignore[attr-defined]
-        message = f"the peer is going away (GOAWAY, code {frame.error_code})"  # type: ignore[attr-defined]
-        for stream in [s for s in self._streams.values() if s.stream_id > last]:
+        message = f"the peer is going away (GOAWAY, code {frame.error_code})"
+        for stream in [s for s in self._streams.values() if s.stream_id > frame.last_stream_id]:
             stream.failed(StreamAboveGoaway, message)
             self._reset(stream, ErrorCodes.CANCEL)
         self._changed()
@@ -258,7 +259,9 @@ class Connection(asyncio.BufferedProtocol):
         if stream is not None:
             fields: Fields = list(event.headers)
             status = next(int(value) for name, value in fields if name == b":status")
-            stream.head_came(status, [field for field in fields if field[0] != b":status"])
+            has_content = self._h2.has_content(event.stream_id, status)
+            length = content_length(fields) if has_content else None
+            stream.head_came(status, [field for field in fields if field[0] != b":status"], length)
 
     def _on_informational(self, event: h2.events.InformationalResponseReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -269,15 +272,6 @@ class Connection(asyncio.BufferedProtocol):
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.trailers.extend(event.headers)
-
-    def _on_padded_data(self, event: h2.events.DataReceived) -> None:
-        # h2 has accounted for what came; what is not payload is given back at once.
-        self._h2.connection_data_consumed(event.flow_controlled_length)
-        stream = self._streams.get(event.stream_id)
-        if stream is not None:
-            self._h2.data_consumed(event.stream_id, event.flow_controlled_length - len(event.data))
-            if event.data:
-                stream.data_came([memoryview(event.data)], 0, last=True)
 
     def _on_end(self, event: h2.events.StreamEnded) -> None:
         stream = self._streams.get(event.stream_id)
@@ -313,6 +307,10 @@ class Connection(asyncio.BufferedProtocol):
         self._changed()
 
     def _ended(self, stream: Stream) -> None:
+        # h2 counts what came as DATA, but not where the end comes with HEADERS.
+        if stream.missing:
+            self._stream_broken(stream, f"the answer's body lacks {stream.missing} bytes")
+            return
         stream.end_came()
         # An answer that is complete ends the exchange: the rest of the request is moot.
         self._reset(stream, ErrorCodes.CANCEL)

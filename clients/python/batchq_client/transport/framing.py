@@ -17,8 +17,8 @@ from h2.connection import ConnectionInputs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamInputs
-from hyperframe.frame import Frame, WindowUpdateFrame
+from h2.stream import StreamInputs, StreamState
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, WindowUpdateFrame
 
 from .errors import HTTP2NotSupported
 
@@ -33,6 +33,9 @@ _DATA, _HEADERS, _SETTINGS, _PUSH_PROMISE, _GOAWAY, _CONTINUATION = 0, 1, 4, 5, 
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
 _BLOCK_STARTS = frozenset({_HEADERS, _PUSH_PROMISE})
 _STREAM_ID_MASK = 0x7FFF_FFFF
+_ENDED_BY_PEER = frozenset({StreamState.HALF_CLOSED_REMOTE, StreamState.CLOSED})
+# Answers that have no content, whatever their Content-Length says (RFC 9110, section 6.4.1).
+_NO_CONTENT = frozenset({204, 304})
 
 
 class Http2State(H2Connection):
@@ -89,17 +92,30 @@ class Http2State(H2Connection):
         stream = self.streams.get(stream_id)
         return stream is None or bool(stream.closed)
 
-    def data_received(self, stream_id: int, length: int, *, end_stream: bool) -> None:
-        """Account for unpadded DATA on an open stream, kept by the caller.
+    def has_content(self, stream_id: int, status: int) -> bool:
+        """Whether an answer's Content-Length tells how much of a body comes."""
+        return status not in _NO_CONTENT and self.streams[stream_id].request_method != b"HEAD"
+
+    def data_received(
+        self, stream_id: int, length: int, *, padding: int = 0, end_stream: bool
+    ) -> None:
+        """Account for DATA on an open stream, kept by the caller.
+
+        Args:
+            stream_id: The stream.
+            length: Of the payload, which is given back as it is read (`data_consumed`).
+            padding: What the windows lost beside it; given back here.
+            end_stream: Whether these are the answer's last.
 
         Raises:
             ProtocolError: The peer broke its window, or the stream's state.
             InvalidBodyLengthError: The stream's Content-Length is not what came.
         """
-        self._connection_data_received(length)
+        self._connection_data_received(length + padding)
         # h2 asks only for the length of the payload.
         payload = cast("bytes", range(length))
-        self.streams[stream_id].receive_data(payload, end_stream, length)
+        self.streams[stream_id].receive_data(payload, end_stream, length + padding)
+        self.data_consumed(stream_id, padding)
 
     def data_discarded(self, stream_id: int, length: int) -> None:
         """Account for DATA of a stream that was reset before the peer knew.
@@ -115,18 +131,18 @@ class Http2State(H2Connection):
     def _connection_data_received(self, length: int) -> None:
         self.state_machine.process_input(ConnectionInputs.RECV_DATA)
         self._inbound_flow_control_window_manager.window_consumed(length)
-        self.connection_data_consumed(length)
-
-    def connection_data_consumed(self, length: int) -> None:
-        """Give window back to the connection; sent in steps of half a window."""
+        # A slow reader holds its own stream's window, not the connection's.
         increment = self._inbound_flow_control_window_manager.process_bytes(length)
         if increment:
             self._prepare_for_sending([WindowUpdateFrame(0, increment)])
 
     def data_consumed(self, stream_id: int, length: int) -> None:
-        """Give window back to a stream whose data was read; sent in steps of half a window."""
+        """Give window back to a stream whose data was read; sent in steps of half a window.
+
+        One that the peer has ended needs none.
+        """
         stream = self.streams.get(stream_id)
-        if stream is not None:
+        if length and stream and stream.state_machine.state not in _ENDED_BY_PEER:
             self._prepare_for_sending(stream.acknowledge_received_data(length))
 
     def send_allowance(self, stream_id: int) -> int:
@@ -183,13 +199,22 @@ class Http2State(H2Connection):
 class FrameSink(Protocol):
     """What a scanner hands its findings to, in the order they came."""
 
-    def on_data(self, stream_id: int, payload: list[memoryview], *, end_stream: bool) -> None:
-        """Take DATA of one stream: the views are valid only during the call."""
+    def on_data(
+        self, stream_id: int, payload: list[memoryview], *, padding: int, end_stream: bool
+    ) -> None:
+        """Take DATA of one stream: the views are valid only during the call.
+
+        Args:
+            stream_id: The stream.
+            payload: What came, in pieces; may be empty.
+            padding: Bytes that came beside it, and count in the windows alone.
+            end_stream: Whether the stream ends with it.
+        """
 
     def on_control(self, frames: bytes) -> None:
         """Take other frames, for h2; the last may be a part, whose rest comes next."""
 
-    def on_goaway(self, frame: Frame) -> None:
+    def on_goaway(self, frame: GoAwayFrame) -> None:
         """Take a GOAWAY. h2 would end the connection there, its open streams included."""
 
 
@@ -207,7 +232,7 @@ class FrameScanner:
         self._is_data = False
         self._end_stream = False
         self._in_header_block = False
-        self._goaway: bytearray | None = None
+        self._whole: bytearray | None = None  # a frame that is read here once it is complete
         # What this read brought and the sink has not got: DATA by stream, or other frames;
         # one of the two is always empty, so that the order is kept.
         self._runs: dict[int, list[memoryview]] = {}
@@ -255,8 +280,9 @@ class FrameScanner:
             msg = f"the peer sent a frame of {length} bytes; {self._max_frame_size} were allowed"
             raise FrameTooLargeError(msg)
         self._missing = length
-        # Padded DATA is rare, and DATA inside a header block is an error that h2 names.
-        if kind == _DATA and stream_id and not flags & _PADDED and not self._in_header_block:
+        # DATA inside a header block or of no stream is an error that h2 names.
+        is_data = kind == _DATA and stream_id and not self._in_header_block
+        if is_data and not flags & _PADDED:
             self._flush_control()
             self._run_stream = stream_id
             self._is_data = True
@@ -264,9 +290,9 @@ class FrameScanner:
             return
         self._flush_data()
         self._is_data = False
-        if kind == _GOAWAY and not self._in_header_block:
+        if is_data or (kind == _GOAWAY and not self._in_header_block):
             self._flush_control()
-            self._goaway = bytearray(header)
+            self._whole = bytearray(header)
             return
         if kind in _BLOCK_STARTS or kind == _CONTINUATION:
             self._in_header_block = not flags & _END_HEADERS
@@ -275,8 +301,8 @@ class FrameScanner:
     def _take(self, piece: memoryview) -> None:
         if self._is_data:
             self._runs.setdefault(self._run_stream, []).append(piece)
-        elif self._goaway is not None:
-            self._goaway += piece
+        elif self._whole is not None:
+            self._whole += piece
         else:
             self._control.append(piece)
 
@@ -284,12 +310,24 @@ class FrameScanner:
         if self._is_data:
             if self._end_stream:
                 stream_id = self._run_stream
-                self._sink.on_data(stream_id, self._runs.pop(stream_id, []), end_stream=True)
-        elif self._goaway is not None:
-            whole, self._goaway = memoryview(bytes(self._goaway)), None
+                run = self._runs.pop(stream_id, [])
+                self._sink.on_data(stream_id, run, padding=0, end_stream=True)
+        elif self._whole is not None:
+            whole, self._whole = memoryview(bytes(self._whole)), None
             frame, _ = Frame.parse_frame_header(whole[:FRAME_HEADER_SIZE])
             frame.parse_body(whole[FRAME_HEADER_SIZE:])
+            self._hand_on(frame)
+
+    def _hand_on(self, frame: Frame) -> None:
+        if isinstance(frame, GoAwayFrame):
             self._sink.on_goaway(frame)
+        elif isinstance(frame, DataFrame):
+            self._sink.on_data(
+                frame.stream_id,
+                [memoryview(frame.data)],
+                padding=frame.flow_controlled_length - len(frame.data),
+                end_stream="END_STREAM" in frame.flags,
+            )
 
     def _flush(self) -> None:
         self._flush_data()
@@ -304,7 +342,7 @@ class FrameScanner:
         if self._runs:
             runs, self._runs = self._runs, {}
             for stream_id, run in runs.items():
-                self._sink.on_data(stream_id, run, end_stream=False)
+                self._sink.on_data(stream_id, run, padding=0, end_stream=False)
 
 
 def _check_preface(kind: int, flags: int, header: memoryview) -> None:

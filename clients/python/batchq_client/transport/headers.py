@@ -1,6 +1,6 @@
-"""httpx requests as HTTP/2 field lists (RFC 9113, sections 8.2 and 8.3).
+"""httpx requests as HTTP/2 field lists (RFC 9113, sections 8.2 and 8.3), and what answers' say.
 
-All is checked here, before anything is encoded: an error in the middle of a field list
+All that is sent is checked here, before anything is encoded: an error in the middle of a field list
 would leave the compression state of the two sides apart.
 """
 
@@ -15,7 +15,7 @@ from hpack import NeverIndexedHeaderTuple
 if TYPE_CHECKING:
     from .stream import Fields
 
-__all__ = ["request_fields"]
+__all__ = ["content_length", "request_fields"]
 
 # Fields that speak about an HTTP/1.1 connection must not be sent (RFC 9113, section 8.2.2);
 # Host becomes :authority.
@@ -69,3 +69,8 @@ def request_fields(request: httpx.Request) -> Fields:
         (b":path", path),
         *fields,
     ]
+
+
+def content_length(fields: Fields) -> int | None:
+    """Read the Content-Length of an answer's head; h2 has seen that it is one number."""
+    return next((int(value) for name, value in fields if name == b"content-length"), None)

@@ -37,7 +37,7 @@ class StreamOwner(Protocol):
         """The stream has something in `outgoing`, or its end, to send."""
 
     def consumed(self, stream: Stream, length: int) -> None:
-        """The reader took `length` bytes of the answer."""
+        """There is room for `length` bytes of the answer again."""
 
     def abandon(self, stream: Stream) -> None:
         """Nobody waits for the stream any more: reset it unless it is over."""
@@ -55,6 +55,8 @@ class Stream:
         head: The answer's status and fields, once they came.
         trailers: Fields that came after the answer's body.
         at_once: The reader wants the body in one piece, once it is complete.
+        missing: Bytes of the answer's body that have not come, or None where its head
+            does not tell how many there are.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class Stream:
         "ended",
         "head",
         "last_piece",
+        "missing",
         "outgoing",
         "progress",
         "sent_all",
@@ -86,6 +89,7 @@ class Stream:
         self.head: tuple[int, Fields] | None = None
         self.trailers: Fields = []
         self.at_once = False
+        self.missing: int | None = None
         self._whole: BytesIO | None = None
         # Counts what was sent and what came: a deadline is missed when it stands still.
         self.progress = 0
@@ -97,15 +101,24 @@ class Stream:
 
     # What the connection tells.
 
-    def head_came(self, status: int, fields: Fields) -> None:
-        """The answer's final head (not an informational one) came."""
+    def head_came(self, status: int, fields: Fields, length: int | None) -> None:
+        """The answer's final head (not an informational one) came.
+
+        Args:
+            status: The answer's status.
+            fields: Its fields, without the status.
+            length: How many bytes its body has, where the head tells.
+        """
         self.head = (status, fields)
-        if self.at_once:
-            self._whole = _room_for(fields)
+        self.missing = length
+        if self.at_once and length is not None and 0 < length <= _MOST_AT_ONCE:
+            self._whole = _room_for(length)
         self.woken()
 
-    def data_came(self, payload: list[memoryview], length: int, *, last: bool) -> None:
-        """Part of the answer's body came; the views are valid only during the call."""
+    def data_came(self, payload: list[memoryview], length: int) -> None:
+        """Part of the answer's body came, so many bytes; the views last for the call only."""
+        if self.missing is not None:
+            self.missing -= length
         if self._whole is None:
             self._chunks.append(b"".join(payload))
             self.woken()
@@ -113,9 +126,8 @@ class Stream:
         for part in payload:
             self._whole.write(part)
         self.progress += 1
-        if not last:
-            # Its size is known and bounded: the peer need not wait for a reader.
-            self._owner.consumed(self, length)
+        # Its size is known and bounded: the peer need not wait for a reader.
+        self._owner.consumed(self, length)
 
     def end_came(self) -> None:
         """The answer is complete: what was not sent of the request is not wanted."""
@@ -215,8 +227,7 @@ class Stream:
             msg = "no more of the answer came"
             await self._wait_for_reader(seconds, httpx.ReadTimeout, msg)
         chunk = self._chunks.popleft()
-        if not self.ended:
-            self._owner.consumed(self, len(chunk))
+        self._owner.consumed(self, len(chunk))
         return chunk
 
     def close(self) -> None:
@@ -246,16 +257,14 @@ class Stream:
             raise error(message)
 
 
-def _room_for(fields: Fields) -> BytesIO | None:
+def _room_for(length: int) -> BytesIO:
     """Make room for a body of known size, so that each byte of it is copied once.
 
-    ``getvalue`` of a buffer that is exactly full gives its bytes without a copy.
+    ``getvalue`` of a buffer that is exactly full gives its bytes without a copy. It shows
+    only when all of them came: what did not come would be NULs.
     """
-    length = next((value for name, value in fields if name == b"content-length"), b"")
-    if not length.isdigit() or not 0 < int(length) <= _MOST_AT_ONCE:
-        return None
     room = BytesIO()
-    room.seek(int(length) - 1)
+    room.seek(length - 1)
     room.write(b"\0")
     room.seek(0)
     return room
