@@ -4,7 +4,7 @@ import httpx
 import pytest
 from hpack import NeverIndexedHeaderTuple
 
-from batchq_client.transport.headers import request_fields
+from batchq_client.transport.headers import request_fields, response_status
 
 
 def test_pseudo_fields_come_first_and_connection_fields_not_at_all() -> None:
@@ -59,3 +59,16 @@ def test_what_http2_cannot_carry_is_refused(field: tuple[bytes, bytes]) -> None:
 def test_a_method_with_a_space_is_refused() -> None:
     with pytest.raises(httpx.LocalProtocolError):
         request_fields(httpx.Request("GET /x", "http://a/"))
+
+
+@pytest.mark.parametrize(("value", "status"), [(b"100", 100), (b"200", 200), (b"999", 999)])
+def test_a_status_has_three_digits(value: bytes, status: int) -> None:
+    assert response_status([(b":status", value), (b"x", b"y")]) == status
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"9", b"20", b"099", b"2000", b"99999", b"abc", b"+20", b"20\n"]
+)
+def test_what_is_no_status_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="status"):
+        response_status([(b":status", value)])

@@ -228,6 +228,25 @@ async def test_a_body_of_another_length_fails_its_stream_alone(
     assert (await other).content == b"ok"
 
 
+@pytest.mark.parametrize("status", ["abc", "9", "99999", "1abc", "10000"])
+async def test_what_is_no_status_resets_its_stream_alone(
+    raw: RawServer, client: httpx.AsyncClient, status: str
+) -> None:
+    task, other = start(client, raw.url), start(client, raw.url)
+    peer = await raw.peer()
+    first, _ = await peer.request()
+    second, _ = await peer.request()
+    block = peer.encoder.encode([(":status", status)])
+    await peer.send(HeadersFrame(first, data=block, flags=["END_HEADERS"]))
+    with pytest.raises(httpx.RemoteProtocolError, match="status") as caught:
+        await task
+    assert not safe_to_resend(caught.value)
+    sent = await peer.next(RstStreamFrame)
+    assert (sent.stream_id, sent.error_code) == (first, PROTOCOL_ERROR)
+    await peer.answer(second)
+    assert (await other).content == b"ok"
+
+
 async def test_unknown_frames_and_pings_are_borne(
     raw: RawServer, client: httpx.AsyncClient
 ) -> None:

@@ -19,7 +19,7 @@ from hyperframe.exceptions import HyperframeError
 
 from .errors import HTTP2NotSupported, StreamAboveGoaway, StreamRefused
 from .framing import FrameScanner, Http2State
-from .headers import content_length
+from .headers import content_length, response_status
 from .keepalive import Keepalive
 from .sender import Sender
 from .stream import Fields, Stream, TransportErrorType
@@ -256,17 +256,25 @@ class Connection(asyncio.BufferedProtocol):
 
     def _on_response(self, event: h2.events.ResponseReceived) -> None:
         stream = self._streams.get(event.stream_id)
-        if stream is not None:
-            fields: Fields = list(event.headers)
-            status = next(int(value) for name, value in fields if name == b":status")
-            has_content = self._h2.has_content(event.stream_id, status)
-            length = content_length(fields) if has_content else None
-            stream.head_came(status, [field for field in fields if field[0] != b":status"], length)
+        status = None if stream is None else self._status_of(stream, event.headers)
+        if stream is None or status is None:
+            return
+        fields = [field for field in event.headers if field[0] != b":status"]
+        has_content = self._h2.has_content(event.stream_id, status)
+        stream.head_came(status, fields, content_length(fields) if has_content else None)
 
     def _on_informational(self, event: h2.events.InformationalResponseReceived) -> None:
         stream = self._streams.get(event.stream_id)
-        if stream is not None:
+        if stream is not None and self._status_of(stream, event.headers) is not None:
             stream.woken()
+
+    def _status_of(self, stream: Stream, fields: Fields) -> int | None:
+        """Read a head's status; one that is none breaks its stream, and no other."""
+        try:
+            return response_status(fields)
+        except ValueError as error:
+            self._stream_broken(stream, str(error))
+            return None
 
     def _on_trailers(self, event: h2.events.TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)

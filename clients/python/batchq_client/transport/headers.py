@@ -15,7 +15,7 @@ from hpack import NeverIndexedHeaderTuple
 if TYPE_CHECKING:
     from .stream import Fields
 
-__all__ = ["content_length", "request_fields"]
+__all__ = ["content_length", "request_fields", "response_status"]
 
 # Fields that speak about an HTTP/1.1 connection must not be sent (RFC 9113, section 8.2.2);
 # Host becomes :authority.
@@ -36,6 +36,7 @@ _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 # No NUL, CR or LF, and no white space at the ends (RFC 9113, section 8.2.1).
 _is_bad_value = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z").search
+_is_status = re.compile(rb"[1-9][0-9]{2}").fullmatch
 
 
 def request_fields(request: httpx.Request) -> Fields:
@@ -69,6 +70,19 @@ def request_fields(request: httpx.Request) -> Fields:
         (b":path", path),
         *fields,
     ]
+
+
+def response_status(fields: Fields) -> int:
+    """Read the status of an answer's head; h2 has seen that there is one.
+
+    Raises:
+        ValueError: It is not three digits (RFC 9110, section 15).
+    """
+    value = next(value for name, value in fields if name == b":status")
+    if not _is_status(value):
+        msg = f"the answer's status is {value!r}"
+        raise ValueError(msg)
+    return int(value)
 
 
 def content_length(fields: Fields) -> int | None:
