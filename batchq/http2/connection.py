@@ -80,6 +80,7 @@ class Connection(FrameReader):
         self._over = host.over
         self._decoder = RequestDecoder(settings.max_header_list_size)
         self._resets = Budget(settings.reset_burst, settings.reset_rate, now())
+        self._refusals = Budget(settings.refusal_burst, settings.refusal_rate, now())
         self._control_budget = Budget(settings.control_burst, settings.control_rate, now())
         self._reset_here: OrderedDict[int, None] = OrderedDict()
         self._prefix = NO_DYNAMIC_TABLE
@@ -207,7 +208,7 @@ class Connection(FrameReader):
         most = self.settings.max_concurrent_streams
         # Handlers of cancelled requests may still run: they count too (CVE-2023-44487).
         if self.draining or len(self.streams) >= most or self.handlers >= 2 * most:
-            self.refuse_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._refuse_request(stream_id)
             return
         stream = Stream(self, stream_id, head, ended=ended)
         self.streams[stream_id] = stream
@@ -253,6 +254,12 @@ class Connection(FrameReader):
         """
         self.charge_reset()
         self._write_reset(stream_id, code)
+
+    def _refuse_request(self, stream_id: int) -> None:
+        # No cost as of a reset: the request is not begun, and to ask again is what it is for.
+        if not self._refusals.spend(self.now()):
+            raise ConnectionFaultError(ErrorCodes.ENHANCE_YOUR_CALM, "too many refused requests")
+        self._write_reset(stream_id, ErrorCodes.REFUSED_STREAM)
 
     def cancelled(self, stream: Stream) -> None:
         """The client has reset a stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 MAX_WINDOW = 2**31 - 1  # RFC 9113 section 6.9.1
 DEFAULT_WINDOW = 65_535  # RFC 9113 section 6.9.2
@@ -11,6 +12,9 @@ MAX_FRAME_SIZE = 2**24 - 1
 
 _KIB = 1024
 _MIB = 1024 * 1024
+
+_MOST = 2**62  # of what nothing but memory bounds
+_LONGEST = 1e9  # seconds: above it event loops can't count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,11 @@ class Http2Settings:
         reset_burst: requests that a client may cancel, or send malformed, at once ...
         reset_rate: ... and a second in the long run; beyond it the connection is ended with
             ENHANCE_YOUR_CALM (rapid reset, CVE-2023-44487).
+        refusal_burst: requests that a connection may have refused because too many are open,
+            or because the end has begun, at once ...
+        refusal_rate: ... and a second in the long run; beyond it the connection is ended as
+            above. A client that asks for too much is told so; one that never listens is not
+            told for ever.
         control_burst: the same for frames that carry no request and no data (PING,
             SETTINGS, PRIORITY, empty DATA, unknown types) ...
         control_rate: ... a second.
@@ -72,6 +81,8 @@ class Http2Settings:
     send_quantum: int = 64 * _KIB
     reset_burst: int = 10_000
     reset_rate: float = 100.0
+    refusal_burst: int = 1_000_000
+    refusal_rate: float = 10_000.0
     control_burst: int = 10_000
     control_rate: float = 1000.0
     early_answer_drain: int = 16 * _MIB
@@ -81,25 +92,48 @@ class Http2Settings:
     linger: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse values that the protocol does not allow.
+        """Refuse values that the protocol does not allow, or that mean nothing.
 
         Raises:
-            ValueError: a size or a time is out of its range; the text names it.
+            ValueError: a number, a size or a time is out of its range; the text names it.
         """
-        _within("max_frame_size", self.max_frame_size, MIN_FRAME_SIZE, MAX_FRAME_SIZE)
-        _within("stream_window", self.stream_window, 0, MAX_WINDOW)
-        _within("connection_window", self.connection_window, DEFAULT_WINDOW, MAX_WINDOW)
-        _within("max_connections", self.max_connections, 1, MAX_WINDOW)
-        _within("max_concurrent_streams", self.max_concurrent_streams, 1, MAX_WINDOW)
-        _within("read_size", self.read_size, 4 * MIN_FRAME_SIZE, MAX_WINDOW)
-        _within("max_header_list_size", self.max_header_list_size, 1024, self.read_size // 4)
-        for name in ("send_quantum", "stream_send_buffer", "write_buffer", "write_backlog"):
-            _within(name, getattr(self, name), 1, MAX_WINDOW)
+        for name, (low, high) in _RANGES.items():
+            _whole(name, getattr(self, name), low, high)
+        _whole("max_header_list_size", self.max_header_list_size, 1024, self.read_size // 4)
+        for name in ("reset_rate", "refusal_rate", "control_rate", "linger"):
+            _real(name, getattr(self, name))
         for name in ("idle_timeout", "stall_timeout", "drain_timeout"):
+            _real(name, getattr(self, name))
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0 seconds")
 
 
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+# The whole numbers: from what to what each may be.
+_RANGES = {
+    "max_connections": (1, MAX_WINDOW),
+    "max_concurrent_streams": (1, MAX_WINDOW),
+    "stream_window": (0, MAX_WINDOW),
+    "connection_window": (DEFAULT_WINDOW, MAX_WINDOW),
+    "max_frame_size": (MIN_FRAME_SIZE, MAX_FRAME_SIZE),
+    "read_size": (4 * MIN_FRAME_SIZE, MAX_WINDOW),
+    "stream_send_buffer": (1, MAX_WINDOW),
+    "write_buffer": (1, MAX_WINDOW),
+    "write_backlog": (1, MAX_WINDOW),
+    "send_quantum": (1, MAX_WINDOW),
+    "reset_burst": (1, _MOST),
+    "refusal_burst": (1, _MOST),
+    "control_burst": (1, _MOST),
+    "early_answer_drain": (0, _MOST),
+}
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    # A fraction passes a comparison, and fails far from here.
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def _real(name: str, value: float) -> None:
+    # No comparison holds for NaN: one that is to find what is wrong lets it pass.
+    if type(value) not in {int, float} or not isfinite(value) or not 0 <= value <= _LONGEST:
+        raise ValueError(f"{name} must be a number from 0 to {_LONGEST:.0f}, not {value!r}")

@@ -16,6 +16,7 @@ from http2.h2_support import (
     peer,
     serving,
     size,
+    wait,
 )
 from hyperframe.frame import (
     ContinuationFrame,
@@ -142,6 +143,35 @@ async def test_handlers_of_cancelled_requests_count_against_the_limit(cured: boo
         else:
             assert await client.alive(9)
         site.event("go").set()
+
+
+async def test_refusals_are_no_resets() -> None:
+    """A client that asks for too much is told so, as often as it takes, and loses nothing."""
+    settings = Http2Settings(max_concurrent_streams=2, reset_burst=5, reset_rate=0)
+    async with (
+        serving(Site({"/wait": wait}), settings=settings) as server,
+        peer(server.port) as client,
+    ):
+        client.send(client.request(1, "/wait"))
+        for stream_id in range(3, 203, 2):
+            client.send(client.request(stream_id, "/wait"))
+        for stream_id in range(5, 203, 2):
+            assert await client.reset(stream_id) == ErrorCodes.REFUSED_STREAM
+        client.send(RstStreamFrame(1, ErrorCodes.CANCEL))
+        assert await client.alive(203)
+
+
+async def test_a_flood_of_refused_requests_is_stopped() -> None:
+    settings = Http2Settings(max_concurrent_streams=1, refusal_burst=50, refusal_rate=0)
+    async with (
+        serving(Site({"/wait": wait}), settings=settings) as server,
+        peer(server.port) as attacker,
+        peer(server.port) as other,
+    ):
+        for stream_id in range(1, 201, 2):
+            attacker.send(attacker.request(stream_id, "/wait"))
+        assert await attacker.goaway() == ErrorCodes.ENHANCE_YOUR_CALM
+        assert await other.alive(1)
 
 
 @on_and_off

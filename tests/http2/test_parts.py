@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_apply_lifts_the_request_cap() -> None:
         {"max_header_list_size": 2**20},
         {"idle_timeout": 0},
         {"send_quantum": 0},
+        {"max_concurrent_streams": 2.5},
+        {"max_connections": True},
+        {"reset_burst": -1},
+        {"refusal_burst": 0},
+        {"control_burst": math.inf},
+        {"early_answer_drain": -1},
+        {"reset_rate": -1.0},
+        {"refusal_rate": math.nan},
+        {"control_rate": math.inf},
+        {"idle_timeout": math.nan},
+        {"stall_timeout": math.inf},
+        {"drain_timeout": "10"},
+        {"linger": math.nan},
+        {"linger": -1.0},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
