@@ -39,13 +39,6 @@ async def _refused(path: Path) -> str:
     return caught.value.detail
 
 
-async def test_a_second_server_is_refused(path: Path) -> None:
-    async with opened(path):
-        assert "in use by another batchq" in await _refused(path)
-    async with opened(path):
-        pass
-
-
 async def test_a_newer_file_is_refused(path: Path) -> None:
     async with opened(path):
         pass

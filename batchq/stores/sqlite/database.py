@@ -1,11 +1,7 @@
-"""Opening the file: versions, formats, settings, and the lock that keeps a second server out."""
+"""Opening the file: versions, formats, settings."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,45 +51,6 @@ def check_library(version: int | None = None) -> None:
             f"SQLite {number // 1_000_000}.{number // 1000 % 1000}.{number % 1000} may corrupt "
             "files in WAL mode; install apsw 3.51.3 or newer"
         )
-
-
-class Lock:
-    """Keeps other servers from a file: an flock on ``<path>.lock`` beside it.
-
-    Args:
-        path: the file.
-
-    Raises:
-        StoreUnavailable: another process has it, or it can't be made.
-    """
-
-    def __init__(self, path: str) -> None:
-        try:
-            Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"can't open {path}.lock: {error.strerror}") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._fd)
-            if error.errno != errno.EWOULDBLOCK:
-                raise StoreUnavailable(f"can't lock {path}.lock: {error.strerror}") from error
-            raise StoreUnavailable(
-                f"{path} is in use by another batchq (process {holder or 'unknown'}); stop that "
-                "one, or give this one a file of its own"
-            ) from None
-        # Whose it is, for people; a full disk must not keep a server from starting.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Lets others have the file. May be called twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def open_for_writing(place: Place, *, full_sync: bool) -> apsw.Connection:

@@ -17,6 +17,7 @@ from typing import Final
 
 from batchq.errors import StoreUnavailable
 from batchq.model import KIB
+from batchq.stores.sqlite.lock import MODE
 
 _CHUNK: Final = 256 * KIB
 """Bytes of one write: where a file grows, ext4 is far slower with larger ones."""
@@ -55,7 +56,7 @@ class LinesFile:
         self.path = lines_path(path)
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         try:
-            self._fd = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self.path, flags | os.O_CLOEXEC, MODE)
             if write and not os.fstat(self._fd).st_size:
                 _sync_directory(self.path)
         except OSError as error:

@@ -10,9 +10,10 @@ from pathlib import Path
 import apsw
 
 from batchq.errors import StoreUnavailable
-from batchq.stores.sqlite.database import Lock, Place, open_for_reading, open_for_writing
+from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.lines_file import LinesFile, lines_path
 from batchq.stores.sqlite.loader import blocks, read_extent, read_rows, read_segments
+from batchq.stores.sqlite.lock import Lock, real_path
 from batchq.stores.sqlite.rows import LifeRow
 from batchq.stores.sqlite.schema import block_id
 from batchq.stores.sqlite.spare import Spare
@@ -28,6 +29,7 @@ def check(path: str) -> Iterator[str]:
     Raises:
         StoreUnavailable: it can't be opened at all.
     """
+    path = real_path(path)
     connection = _open_existing(path)
     try:
         with _lines_file(path) as file:
@@ -80,7 +82,8 @@ def compact(path: str) -> tuple[int, int]:
     Raises:
         StoreUnavailable: it is in use, or can't be.
     """
-    _open_existing(path).close(True)
+    path = real_path(path)
+    _check_there(path)
     lock = Lock(path)
     try:
         connection = open_for_writing(Place(path), full_sync=True)
@@ -122,6 +125,7 @@ def backup(path: str, to: str) -> int:
     Raises:
         StoreUnavailable: it can't be; nothing is left at ``to``.
     """
+    path = real_path(path)
     if Path(to).exists():
         raise StoreUnavailable(f"{to} exists; choose another name for the backup")
     connection = _open_existing(path)
@@ -176,7 +180,11 @@ def _lines_file(path: str) -> Iterator[LinesFile | None]:
         file.close()
 
 
-def _open_existing(path: str) -> apsw.Connection:
+def _check_there(path: str) -> None:
     if not Path(path).is_file():
         raise StoreUnavailable(f"there is no file {path}")
+
+
+def _open_existing(path: str) -> apsw.Connection:
+    _check_there(path)
     return open_for_reading(Place(path))

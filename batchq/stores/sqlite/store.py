@@ -28,10 +28,11 @@ from batchq.model import (
     PushRequest,
 )
 from batchq.stores.local import LocalStore
-from batchq.stores.sqlite.database import Lock, Place, open_for_reading, open_for_writing
+from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
 from batchq.stores.sqlite.lines_file import LinesFile, sync_if_there
 from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows, read_segments
+from batchq.stores.sqlite.lock import Lock, real_path
 from batchq.stores.sqlite.rows import LifeRows
 from batchq.stores.sqlite.schema import MAX_LIVES, MAX_OFFSET
 from batchq.stores.sqlite.space import Reserve
@@ -99,7 +100,7 @@ class SqliteStore(LocalStore):
         self._limits = limits or Limits()
         memory = max(self._options.memory, 16 * MIB)
         super().__init__(self._limits, clock=clock, new_id=new_id, memory=memory)
-        self.path = os.fspath(path)
+        self.path = real_path(path)
         self._place = Place(self.path, self._options.vfs)
         self._wall = wall
         self._reserve = Reserve(self.path, self._options.min_free)
