@@ -9,7 +9,7 @@ from hyperframe.frame import GoAwayFrame, HeadersFrame, RstStreamFrame, Settings
 from transport.http_clients import multiplex_client
 from transport.raw_server import PATIENCE, RawServer, data
 
-from batchq_client.transport import MultiplexTransport, TransportSettings, safe_to_resend
+from batchq_client.transport import MultiplexTransport, safe_to_resend
 
 LIMIT = SettingsFrame.MAX_CONCURRENT_STREAMS
 
@@ -241,15 +241,6 @@ async def test_cancelling_many_leaves_nothing_behind(
     await peer.send(peer.head(stream_id), data(stream_id, b"ok", end=True))
     assert (await last).content == b"ok"
     assert raw.waiting == 0
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"stream_window": 2**31}, {"max_frame_size": 100}, {"max_streams": 0}],
-)
-def test_settings_that_http2_cannot_express_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TransportSettings(**wrong)
 
 
 async def test_a_connect_that_is_cancelled_after_the_socket_opened_writes_nothing() -> None:

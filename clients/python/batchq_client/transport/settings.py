@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +12,22 @@ __all__ = ["Timeouts", "TransportSettings"]
 
 KIB = 1024
 MIB = 1024 * KIB
+
+_LARGEST_WINDOW = 2**31 - 1
+_LARGEST_SETTING = 2**32 - 1
+_SIZES = {
+    "stream_window": (0, _LARGEST_WINDOW),
+    "connection_window": (65_535, _LARGEST_WINDOW),
+    "max_frame_size": (2**14, 2**24 - 1),
+    "send_quantum": (1, _LARGEST_WINDOW),
+    "write_buffer": (0, _LARGEST_WINDOW),
+    "read_buffer": (64, _LARGEST_WINDOW),
+    "max_header_list_size": (0, _LARGEST_SETTING),
+    "max_streams": (1, 2**31 - 1),
+    "max_connections": (1, 2**31 - 1),
+    "resends": (0, 2**31 - 1),
+}
+_TIMES = {"idle_timeout": True, "ping_interval": True, "ping_timeout": False}  # may it be None?
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +71,23 @@ class TransportSettings:
     resends: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse values that HTTP/2 cannot express.
+        """Refuse values that cannot be meant.
 
         Raises:
-            ValueError: A size is outside what RFC 9113 (section 6.5.2) allows.
+            ValueError: A size is not a whole number or outside what RFC 9113 (section
+                6.5.2) allows, or a time is not a finite number of seconds above 0.
         """
-        largest_window = 2**31 - 1
-        for name, least, most in (
-            ("stream_window", 0, largest_window),
-            ("connection_window", 65_535, largest_window),
-            ("max_frame_size", 2**14, 2**24 - 1),
-            ("send_quantum", 1, largest_window),
-            ("read_buffer", 64, largest_window),
-            ("max_streams", 1, 2**31 - 1),
-            ("max_connections", 1, 2**31 - 1),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                msg = f"{name} must be between {least} and {most}, not {value}"
+        for name, (least, most) in _SIZES.items():
+            size = getattr(self, name)
+            if not isinstance(size, int) or not least <= size <= most:
+                msg = f"{name} must be a whole number from {least} to {most}, not {size!r}"
+                raise ValueError(msg)
+        for name, optional in _TIMES.items():
+            seconds = getattr(self, name)
+            if optional and seconds is None:
+                continue
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                msg = f"{name} must be a positive, finite number of seconds, not {seconds!r}"
                 raise ValueError(msg)
 
 
