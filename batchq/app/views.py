@@ -68,13 +68,14 @@ async def delete(segment: str) -> Response:
 
 @VIEWS.get("/healthz", provide_automatic_options=False)
 async def healthz() -> Response:
-    """Liveness, what the store promises, and the largest body that is taken.
+    """Liveness, what the store promises, and the limits that a client plans with.
 
     Red once the store has failed: it has stopped for good, and only a restart helps.
     """
     parameters.no_parameters(request.query_string)
     _check_store()
-    promise = _service().store.promise
+    service = _service()
+    promise = service.store.promise
     return response(
         answer.document(
             {
@@ -82,7 +83,9 @@ async def healthz() -> Response:
                 "version": version("batchq"),
                 "level": promise.level,
                 "promise": promise.text,
-                "max_body": _service().settings.max_body,
+                "max_wait": service.settings.max_wait,
+                "max_body": service.settings.max_body,
+                "max_queue_bytes": service.store.queue_bytes,
             }
         )
     )

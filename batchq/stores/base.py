@@ -36,6 +36,10 @@ class Store(Protocol):
     def promise(self) -> Promise:
         """What a push that returned survives."""
 
+    @property
+    def queue_bytes(self) -> int:
+        """Payload bytes that one queue may hold: a larger batch is never taken."""
+
     async def start(self) -> None:
         """Opens the store, on the running event loop.
 

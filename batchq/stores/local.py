@@ -66,7 +66,9 @@ class LocalStore(ABC):
         new_id: Callable[[], str] | None = None,
         memory: int | None = None,
     ) -> None:
-        self._broker = Broker(limits or Limits(), new_id or _random_id, memory)
+        limits = limits or Limits()
+        self._broker = Broker(limits, new_id or _random_id, memory)
+        self._queue_bytes = limits.queue_bytes
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0.0
@@ -74,6 +76,11 @@ class LocalStore(ABC):
     @abstractmethod
     def _commit(self, changes: list[Change]) -> None:
         """Makes changes durable, in order, and sees to ``self._applied`` for each, then."""
+
+    @property
+    def queue_bytes(self) -> int:
+        """Payload bytes that one queue may hold."""
+        return self._queue_bytes
 
     # Verbs
 

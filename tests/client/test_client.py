@@ -10,6 +10,7 @@ import pytest
 from support.servers import LocalServer, serving
 from support.waiting import until_waiting
 
+from batchq.model import GIB, MIB
 from batchq_client import Client, End, Nothing, Numbering, Pulled, Pushed, errors, open_http
 
 
@@ -151,6 +152,19 @@ async def test_statistics_and_deletion(client: Client) -> None:
 async def test_health(client: Client) -> None:
     health = await client.healthz()
     assert (health.status, health.level) == ("ok", "process")
+    assert (health.max_wait, health.max_body) == (60.0, 64 * MIB)
+    assert health.max_queue_bytes == GIB
+
+
+@pytest.mark.parametrize("value", [None, "1", -1, True, []])
+async def test_limits_that_are_not_told(value: object) -> None:
+    names = ("max_wait", "max_body", "max_queue_bytes")
+    told = dict.fromkeys(("status", "version", "level", "promise"), "x")
+    limits = {} if value is None else dict.fromkeys(names, value)
+    answer = httpx.Response(200, json={**told, **limits})
+    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer))
+    health = await Client("http://x", http=http).healthz()
+    assert (health.max_wait, health.max_body, health.max_queue_bytes) == (None, None, None)
 
 
 async def test_names_are_escaped(client: Client) -> None:

@@ -7,6 +7,8 @@ import msgpack  # type: ignore[import-untyped]
 import pytest
 from support.servers import LocalServer
 
+from batchq.model import MIB
+
 QUEUE_ID = r"[0-9a-f]{32}"
 
 
@@ -202,6 +204,8 @@ async def test_health(http: httpx.AsyncClient, served: LocalServer) -> None:
     assert alive.status_code == 200
     assert alive.json()["level"] == "process"
     assert alive.json()["promise"] == served.store.promise.text
+    limits = [alive.json()[name] for name in ("max_wait", "max_body", "max_queue_bytes")]
+    assert limits == [60.0, 64 * MIB, served.store.queue_bytes]
     assert (await http.head("/healthz")).status_code == 200
     ready = await http.get("/readyz")
     assert ready.json() == {"status": "ready"}

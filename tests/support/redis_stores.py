@@ -78,6 +78,10 @@ class TwoServers:
         for store in self.stores:
             store.drain()
 
+    @property
+    def queue_bytes(self) -> int:
+        return self.stores[0].queue_bytes
+
     def failure(self) -> str | None:
         return self.stores[0].failure() or self.stores[1].failure()
 

@@ -74,12 +74,18 @@ class RedisStore:
         """What a push that returned survives: what that Redis promises."""
         return Promise("shared", self._text)
 
+    @property
+    def queue_bytes(self) -> int:
+        """Payload bytes that one queue may hold."""
+        return self._limits.queue_bytes
+
     async def start(self) -> None:
         """Opens the store: see the contract."""
         target = self._target
         client = open_client(target)
-        link = Link(client, target.options.connections, self._clock)
-        keys = Keys(target.options.prefix)
+        options = target.options
+        link = Link(client, options.connections, options.timeout, self._clock, self._recovered)
+        keys = Keys(options.prefix)
         try:
             await link.open()
         except StoreUnavailable:
@@ -92,12 +98,15 @@ class RedisStore:
         self._writers = Writers(hub, self._follow)
         hub.on_wake, hub.on_over = self._pump, self._writers.over
         hub.on_idle = self._unfollow_soon
+        hub.on_reply = lambda slot: self._subscription.check(slot.key)
         self._subscription = Subscriptions(
             client,
+            target,
             f"{keys.prefix}:servers",
             self._heard,
             self._back,
-            link.note_down,
+            self._moved,
+            self._away,
             pings=self._clock is None,
         )
 
@@ -154,7 +163,7 @@ class RedisStore:
 
     def failure(self) -> str | None:
         """Tells why the store can't serve, or None."""
-        return self._link.down if self._hub is not None else "the store is not open"
+        return self._link.health.down if self._hub is not None else "the store is not open"
 
     # Verbs
 
@@ -322,7 +331,9 @@ class RedisStore:
                 await self._readers.settle(slot)
                 if await self._writers.step(slot):
                     slot.dirty = True
-        except Unavailable:
+        except Unavailable as error:
+            self._readers.fail_overdue(slot, error)
+            self._writers.fail_overdue(slot, error)
             hub.look_again(slot)
         finally:
             slot.pump = None
@@ -388,12 +399,32 @@ class RedisStore:
         if event.get("lease"):
             self._readers.twins(slot, event["lease"])
 
+    def _moved(self, channel: str) -> None:
+        """A queue's changes are heard of from another node: some may have been missed."""
+        slot = self._opened().slots.get(self._keys.name(channel))
+        if slot is not None and slot.waited_for:
+            self._recheck(slot)
+
+    def _away(self, error: Exception) -> None:
+        """The subscription is gone, and can't be had again."""
+        self._link.health.note_down("", self._keys.names, error)
+
     def _back(self) -> None:
         """The subscription is there again: whatever is waited for may have come."""
         if self._hub is None or self._stopped:
             return
-        self._link.note_up()
-        for slot in list(self._hub.slots.values()):
+        self._link.health.note_up("")
+        self._recheck_all()
+
+    def _recovered(self) -> None:
+        """Redis is there again, and after a failover queues may be on other nodes of it."""
+        if self._hub is None or self._stopped:
+            return
+        self._subscription.check()
+        self._recheck_all()
+
+    def _recheck_all(self) -> None:
+        for slot in list(self._opened().slots.values()):
             if slot.waited_for:
                 self._recheck(slot)
 

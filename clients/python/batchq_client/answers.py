@@ -92,15 +92,25 @@ def producer(response: httpx.Response) -> ProducerState | None:
 def health(response: httpx.Response) -> Health:
     """Reads the server's health."""
     told = _object(response)
-    limit = told.get("max_body")
+    longest = told.get("max_wait")
+    if type(longest) not in (int, float) or longest < 0:
+        longest = None
     return Health(
         status=str(told["status"]),
         version=str(told["version"]),
         level=str(told["level"]),
         promise=str(told["promise"]),
-        max_body=limit if type(limit) is int and limit > 0 else None,
+        max_body=_limit(told, "max_body"),
+        max_queue_bytes=_limit(told, "max_queue_bytes"),
+        max_wait=None if longest is None else float(longest),
         fields=told,
     )
+
+
+def _limit(told: dict[str, Any], name: str) -> int | None:
+    """A limit in bytes; None where it is not told, or is none that can be."""
+    limit = told.get(name)
+    return limit if type(limit) is int and limit > 0 else None
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

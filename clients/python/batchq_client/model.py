@@ -179,6 +179,8 @@ class Health:
         level: what a push that was answered survives.
         promise: the same as a sentence.
         max_body: bytes of the largest body that the server takes, where it says so.
+        max_queue_bytes: payload bytes that one of its queues may hold, where it says so.
+        max_wait: seconds that it lets a request wait at most, where it says so.
         fields: all that it said.
     """
 
@@ -187,4 +189,6 @@ class Health:
     level: str
     promise: str
     max_body: int | None
+    max_queue_bytes: int | None
+    max_wait: float | None
     fields: dict[str, Any]
