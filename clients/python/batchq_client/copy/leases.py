@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchq_client.client import Client
+from batchq_client.copy.outcome import QueueGone
 from batchq_client.copy.retry import Patience
 from batchq_client.errors import ClientError, LeaseLost, OutcomeUnknown, QueueReplaced
 from batchq_client.model import Pulled
@@ -94,7 +95,7 @@ class Leases:
             except QueueReplaced:
                 # With its last acknowledgement a closed queue may be deleted.
                 if not tried:
-                    raise
+                    raise QueueGone(self._queue, "read from") from None
                 break
             except ClientError as error:
                 tried = tried or isinstance(error, OutcomeUnknown)

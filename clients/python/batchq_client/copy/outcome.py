@@ -49,6 +49,21 @@ class UsageError(CopyError):
         super().__init__(text, USAGE)
 
 
+class QueueGone(CopyError):
+    """The queue's life ended before the copy did.
+
+    Args:
+        queue: its name.
+        did: what the copy did with it, in words.
+    """
+
+    def __init__(self, queue: str, did: str) -> None:
+        super().__init__(
+            f"queue {queue!r} is not the one any more that the copy {did}: it was deleted, or "
+            "its server lost it"
+        )
+
+
 class BrokenPipe(CopyError):
     """Nobody reads the destination any more."""
 

@@ -14,24 +14,29 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Protocol
 
 from batchq_client.client import Client
 from batchq_client.copy.leases import Leases
 from batchq_client.copy.options import MIB, CopyOptions
 from batchq_client.copy.order import Reorder
-from batchq_client.copy.outcome import CopyError
-from batchq_client.copy.retry import Patience
-from batchq_client.errors import ClientError, NetworkFault
+from batchq_client.copy.outcome import CopyError, QueueGone
+from batchq_client.copy.retry import Patience, is_passing
+from batchq_client.errors import ClientError, NetworkFault, QueueReplaced
 from batchq_client.model import End, Nothing, Pulled
 
 Answer = Pulled | Nothing | End
 
 _EARLY: Final = 0.9
-"""A pull for nothing that took less than this part of its wait (or of a second, as servers cut
-long waits) was not waited for: the server is about to end."""
+"""A pull for nothing that took less than this part of its wait, or of the longest that the
+server allows, was not waited for: the server is about to end."""
 
-_EARLY_PAUSE: Final = 0.5
+_UNTOLD_WAIT: Final = 1.0
+"""Seconds that a server lets a pull wait at the least, where it does not tell its limit."""
+
+_PAUSE: Final = 0.5
+"""Seconds between pulls for nothing that the server did not let wait."""
 
 _GROUP_BYTES: Final = 32 * MIB
 """Bytes that are made safe and acknowledged together, while lines come without a pause."""
@@ -119,6 +124,7 @@ class QueueReader:
         self._issued = 0
         self._wanted = 1
         self._idle = 0
+        self._max_wait = inf
         self._progressed = 0.0
         self._pending: list[str] = []
         self._pending_bytes = 0
@@ -224,6 +230,8 @@ class QueueReader:
                     lease_id=lease,
                     queue_id=self.queue_id,
                 )
+            except QueueReplaced as error:
+                raise QueueGone(self._queue, "read from") from error
             except ClientError as error:
                 # From now on a lease may have run out, or a server forgotten it.
                 self._order.patient = self._order.patient or isinstance(error, NetworkFault)
@@ -288,9 +296,12 @@ class QueueReader:
         if not pull.waits:
             return []
         now = asyncio.get_running_loop().time()
-        if now - pull.sent < _EARLY * min(self._options.wait, 1.0):
-            await asyncio.sleep(_EARLY_PAUSE)
+        waited = now - pull.sent
+        if waited < await self._full_wait(waited):
+            await asyncio.sleep(_PAUSE)
             return []
+        # Where the server lets nobody wait for long, the reader does not ask on and on.
+        await asyncio.sleep(max(0.0, min(self._options.wait, _PAUSE) - waited))
         patience = self._leases.seconds + self._options.wait
         if now - self._progressed < patience and await self._is_out_elsewhere():
             return []
@@ -298,6 +309,23 @@ class QueueReader:
             return self._order.give_up()
         self._idle += 1
         return []
+
+    async def _full_wait(self, waited: float) -> float:
+        """Seconds from which on a pull for nothing was waited for.
+
+        The server is asked for its limit when it cut the wait of ``waited`` seconds short.
+        """
+        wait = self._options.wait
+        if waited < _EARLY * min(wait, self._max_wait):
+            try:
+                told = (await self._client.healthz()).max_wait
+            except ClientError as error:
+                # It is about to end, or to come back, and will tell another time.
+                if is_passing(error, repeatable=True):
+                    return inf
+                told = None
+            self._max_wait = _UNTOLD_WAIT if told is None else told
+        return _EARLY * min(wait, self._max_wait)
 
     async def _is_out_elsewhere(self) -> bool:
         """Lines are out to somebody else, maybe a reader that died: they may come again."""
