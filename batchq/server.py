@@ -146,10 +146,15 @@ async def _serve(
     app = create_app(store, settings.app)
     served: Any = app
     try:
-        with http1.installed(), installed(settings.http2):
+        with http1.installed(), installed(settings.http2, _refusal):
             await serve(served, config, shutdown_trigger=ended)
     finally:
         await store.stop()
+
+
+def _refusal(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    answer = http1.refusal(status)
+    return answer.headers, answer.body
 
 
 def _on_signals(stop: asyncio.Event) -> None:

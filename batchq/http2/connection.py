@@ -27,7 +27,7 @@ from batchq.http2.headers import (
 from batchq.http2.reader import FrameReader
 from batchq.http2.sender import Sender
 from batchq.http2.settings import DEFAULT_WINDOW, Http2Settings
-from batchq.http2.stream import Stream
+from batchq.http2.stream import Refusal, Stream, bare
 
 
 class Host(Protocol):
@@ -70,6 +70,7 @@ class Connection(FrameReader):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
         self.state: dict[str, Any] = {}
+        self.refusal: Refusal = bare
         self.logs_access = config.accesslog is not None or config.statsd_host is not None
         self.streams: dict[int, Stream] = {}
         self.handlers = 0  # tasks of the application, also of streams that are over

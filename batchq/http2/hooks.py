@@ -17,6 +17,7 @@ from batchq.http2.protocol import H2Protocol
 from batchq.http2.registry import Registry
 from batchq.http2.server import TCPServer
 from batchq.http2.settings import Http2Settings
+from batchq.http2.stream import Refusal, bare
 
 # The minor version whose sources this package was written against.
 HYPERCORN = "0.18."
@@ -29,7 +30,7 @@ class IncompatibleHypercornError(RuntimeError):
     """Another version of Hypercorn is installed than the one whose classes are replaced."""
 
 
-def install(settings: Http2Settings | None = None) -> Registry:
+def install(settings: Http2Settings | None = None, refusal: Refusal = bare) -> Registry:
     """Have every HTTP/2 connection that starts from now on served by this package.
 
     It rebinds ``hypercorn.protocol.H2Protocol`` and ``hypercorn.asyncio.run.TCPServer``;
@@ -37,13 +38,15 @@ def install(settings: Http2Settings | None = None) -> Registry:
 
     Args:
         settings: the limits; the defaults without it.
+        refusal: gives the fields and the body of an answer, by its status, to a request
+            that never reaches the application; without it there is neither.
 
     Raises:
         IncompatibleHypercornError: Hypercorn is not of the version this was made for.
     """
     if not version("hypercorn").startswith(HYPERCORN):
         raise IncompatibleHypercornError(f"Hypercorn {HYPERCORN}* is needed")
-    registry = Registry(settings or Http2Settings())
+    registry = Registry(settings or Http2Settings(), refusal)
     shared = {"registry": registry}
     _rebind(type("H2Protocol", (H2Protocol,), shared), type("TCPServer", (TCPServer,), shared))
     return registry
@@ -55,9 +58,9 @@ def uninstall() -> None:
 
 
 @contextmanager
-def installed(settings: Http2Settings | None = None) -> Iterator[Registry]:
+def installed(settings: Http2Settings | None = None, refusal: Refusal = bare) -> Iterator[Registry]:
     """``install`` for the length of a ``with`` block."""
-    registry = install(settings)
+    registry = install(settings, refusal)
     try:
         yield registry
     finally:

@@ -64,6 +64,7 @@ class H2Protocol:
         connection.scheme = "https" if ssl else "http"
         connection.client = client
         connection.server = server
+        connection.refusal = self.registry.refusal
         connection.state = dict(connection_state)
         self._link = Link(connection, self.registry.read_buffer(context), self._lost)
         self._transport: asyncio.Transport | None = None

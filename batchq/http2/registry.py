@@ -12,6 +12,7 @@ from hypercorn.typing import WorkerContext
 
 from batchq.http2.link import ReadBuffer
 from batchq.http2.settings import Http2Settings
+from batchq.http2.stream import Refusal, bare
 
 if TYPE_CHECKING:
     from batchq.http2.protocol import H2Protocol
@@ -27,14 +28,16 @@ class Registry:
 
     Args:
         settings: the limits of every connection.
+        refusal: answers, by its status, what never reaches the application.
 
     Attributes:
         admitted: open connections, whatever they speak.
         draining: the graceful end has begun.
     """
 
-    def __init__(self, settings: Http2Settings) -> None:
+    def __init__(self, settings: Http2Settings, refusal: Refusal = bare) -> None:
         self.settings = settings
+        self.refusal = refusal
         self._connections: set[H2Protocol] = set()
         self._buffers: WeakKeyDictionary[WorkerContext, ReadBuffer] = WeakKeyDictionary()
         self._watchers: WeakKeyDictionary[WorkerContext, asyncio.Task[None]] = WeakKeyDictionary()

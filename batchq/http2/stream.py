@@ -6,6 +6,7 @@ it hands over the whole body with one wake-up, for applications that want nothin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,15 @@ BODY_EXTENSION = "batchq.body"
 _ASGI = {"spec_version": "2.3", "version": "3.0"}
 _NO_BODY = frozenset((204, 205, 304))
 _CONTINUE = encode_status(100)
+
+
+Refusal = Callable[[int], tuple[list[Header], bytes]]
+"""Gives the fields and the body of an answer of a status; ``Content-Length`` is added."""
+
+
+def bare(_status: int) -> tuple[list[Header], bytes]:
+    """Answer with the status alone."""
+    return [], b""
 
 
 class UnexpectedMessageError(RuntimeError):
@@ -78,9 +88,10 @@ class Stream:
 
     def refuse(self, status: int) -> None:
         """Answer without asking the application."""
+        fields, body = self._connection.refusal(status)
         self._status = status
-        self._headers = encode_fields([(b"content-length", b"0")])
-        self._send_body(b"", more=False)
+        self._headers = encode_fields([*fields, (b"content-length", b"%d" % len(body))])
+        self._send_body(body, more=False)
 
     def _sent(self) -> None:
         self.over = True
