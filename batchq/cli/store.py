@@ -10,7 +10,8 @@ import click
 from batchq.errors import StoreUnavailable
 from batchq.model import Limits
 from batchq.stores.base import Store
-from batchq.stores.sqlite import maintenance
+from batchq.stores.sqlite import copies, maintenance
+from batchq.stores.sqlite.errors import restoring
 
 REDIS_SCHEMES: Final = (
     "redis",
@@ -69,7 +70,7 @@ def check(path: str) -> None:
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
     if findings:
-        raise click.ClickException(f"{path} is damaged: restore a backup")
+        raise click.ClickException(f"{path} is damaged: {restoring(path)}")
     click.echo(f"{path} is sound")
 
 
@@ -90,7 +91,23 @@ def compact(path: str) -> None:
 def backup(path: str, to: str) -> None:
     """Copy the file at PATH as it is now to TO, also while a server uses it."""
     try:
-        size = maintenance.backup(path, to)
+        size = copies.backup(path, to)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
     click.echo(f"{to}: {size} bytes")
+
+
+@store.command()
+@click.argument("backup", type=click.Path(dir_okay=False))
+@click.argument("path", type=click.Path(dir_okay=False))
+def restore(backup: str, path: str) -> None:
+    """Put the file BACKUP in the place of the store at PATH; no server may use it meanwhile.
+
+    It is looked at first; what was at PATH is gone then. A backup is never copied over a store
+    by hand: SQLite would apply to it what is left of the old one.
+    """
+    try:
+        size = copies.restore(backup, path)
+    except StoreUnavailable as error:
+        raise click.ClickException(error.detail) from None
+    click.echo(f"{path}: {size} bytes, from {backup}")

@@ -9,10 +9,14 @@ from typing import Final
 import apsw
 
 from batchq.errors import StoreUnavailable
+from batchq.stores.sqlite.errors import restoring
 from batchq.stores.sqlite.schema import APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_SIZE
 
 _CACHE_KIB: Final = 16 * 1024
 """Page cache of the writing connection; payload passes it once."""
+
+RESTORING: Final = "-restore"
+"""Ends the name of a backup that is about to take a database's place."""
 
 _BUSY_MS: Final = 5_000
 """How long to wait for another process (a backup, a check) that holds the file."""
@@ -66,6 +70,7 @@ def open_for_writing(place: Place, *, full_sync: bool) -> apsw.Connection:
     check_library()
     try:
         Path(place.path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        _check_remains(place.path)
         connection = apsw.Connection(place.path, vfs=place.vfs)
     except (OSError, apsw.Error) as error:
         raise StoreUnavailable(f"can't open {place.path}: {error}") from error
@@ -80,8 +85,8 @@ def open_for_writing(place: Place, *, full_sync: bool) -> apsw.Connection:
     return connection
 
 
-def open_for_reading(place: Place) -> apsw.Connection:
-    """Opens a file that exists to read; raises as ``open_for_writing``."""
+def open_for_reading(place: Place, *, oldest: int = FORMAT) -> apsw.Connection:
+    """Opens a file that exists to read, of this format or older ones; raises as the above."""
     check_library()
     try:
         connection = apsw.Connection(place.path, flags=apsw.SQLITE_OPEN_READONLY, vfs=place.vfs)
@@ -91,7 +96,7 @@ def open_for_reading(place: Place) -> apsw.Connection:
         version = _version(connection, place.path)
     except apsw.Error as error:
         raise StoreUnavailable(_unreadable(place.path, error)) from error
-    if version != FORMAT:
+    if not oldest <= version <= FORMAT:
         connection.close()
         raise StoreUnavailable(
             f"{place.path} has format {version}, this batchq reads {FORMAT}; a server that is "
@@ -134,6 +139,26 @@ def _prepare(connection: apsw.Connection, path: str, *, full_sync: bool) -> None
         connection.pragma("synchronous", "normal")
 
 
+def _check_remains(path: str) -> None:
+    """Looks whether a store that would be a new one was there before.
+
+    A database is there before its other files are, and SQLite would delete its WAL.
+    """
+    if _filled(path):
+        return
+    remains = [f"{path}{suffix}" for suffix in ("-wal", "-lines", RESTORING)]
+    left = [name for name in remains if _filled(name)]
+    if left:
+        raise StoreUnavailable(
+            f"{path} is missing or empty, but {' and '.join(left)} of it is there: put it back, "
+            f"{restoring(path)}, or move what is left away to start with an empty store"
+        )
+
+
+def _filled(path: str) -> bool:
+    return Path(path).exists() and Path(path).stat().st_size > 0
+
+
 def _version(connection: apsw.Connection, path: str) -> int:
     """Tells a file's format, 0 for an empty one.
 
@@ -159,7 +184,7 @@ def _version(connection: apsw.Connection, path: str) -> int:
 def _unreadable(path: str, error: apsw.Error) -> str:
     if isinstance(error, apsw.NotADBError | apsw.CorruptError):
         return (
-            f"{path} is corrupt or not a batchq store ({error}); run `batchq store check {path}`, "
-            "restore a backup, or move it away to start with an empty store"
+            f"{path} is corrupt or not a batchq store ({error}); run `batchq store check {path}`; "
+            f"{restoring(path)}, or move it away with its other files to start with an empty store"
         )
     return f"can't open {path}: {error}"

@@ -19,6 +19,11 @@ class Corrupt(Exception):
     """The file holds something else than what was written to it."""
 
 
+def restoring(path: str) -> str:
+    """Says how to get back what a damaged store held."""
+    return f"restore a backup: `batchq store restore BACKUP {path}`"
+
+
 def is_full(connection: apsw.Connection, error: Exception) -> bool:
     """Tells whether an operation failed for want of room alone, and was undone cleanly.
 
@@ -50,7 +55,7 @@ def failed(path: str, error: Exception) -> StoreUnavailable:
     if isinstance(error, BatchqError):
         return StoreUnavailable(error.detail)
     if isinstance(error, Corrupt | apsw.CorruptError | apsw.NotADBError):
-        advice = f"run `batchq store check {path}`, and restore a backup"
+        advice = f"run `batchq store check {path}`, and {restoring(path)}"
     else:
         advice = "look after the disk, then start the server again: what was answered is there"
     return StoreUnavailable(f"the store {path} has failed and stopped ({error}); {advice}")

@@ -17,6 +17,7 @@ from typing import Final
 
 from batchq.errors import StoreUnavailable
 from batchq.model import KIB
+from batchq.stores.sqlite.errors import restoring
 from batchq.stores.sqlite.lock import MODE
 
 _CHUNK: Final = 256 * KIB
@@ -54,11 +55,12 @@ class LinesFile:
 
     def __init__(self, path: str, *, write: bool) -> None:
         self.path = lines_path(path)
+        self._database = path
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         try:
             self._fd = os.open(self.path, flags | os.O_CLOEXEC, MODE)
             if write and not os.fstat(self._fd).st_size:
-                _sync_directory(self.path)
+                sync_directory(self.path)
         except OSError as error:
             raise StoreUnavailable(
                 f"can't open {self.path}, which belongs to {path}: {error.strerror}; a store is "
@@ -82,7 +84,7 @@ class LinesFile:
         if size < least:
             raise StoreUnavailable(
                 f"{self.path} has {size} bytes and should have {least} at least: it is not the "
-                "one that belongs to the database; restore a backup"
+                f"one that belongs to the database; {restoring(self._database)}"
             )
 
     @property
@@ -190,7 +192,8 @@ def sync_if_there(path: str) -> None:
         os.close(fd)
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Returns when a file's name is on the disk, or that it is gone. Raises ``OSError``."""
     directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH100, PTH120 - names for os.open
     try:
         os.fsync(directory)

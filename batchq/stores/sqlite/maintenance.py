@@ -1,9 +1,8 @@
-"""What people do with a file: check it, compact it, back it up."""
+"""What people do with a file: check it, compact it. Copies of it are made in ``copies``."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,15 +11,15 @@ import apsw
 from batchq.errors import StoreUnavailable
 from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.lines_file import LinesFile, lines_path
-from batchq.stores.sqlite.loader import blocks, read_extent, read_rows, read_segments
+from batchq.stores.sqlite.loader import blocks, read_rows, read_segments
 from batchq.stores.sqlite.lock import Lock, real_path
 from batchq.stores.sqlite.rows import LifeRow
 from batchq.stores.sqlite.schema import block_id
 from batchq.stores.sqlite.spare import Spare
-from batchq.stores.sqlite.transaction import Lines, hash_of
+from batchq.stores.sqlite.transaction import Lines
 
 
-def check(path: str) -> Iterator[str]:
+def check(path: str) -> Generator[str]:
     """Looks at all of a file, also while a server uses it.
 
     Yields:
@@ -32,7 +31,7 @@ def check(path: str) -> Iterator[str]:
     path = real_path(path)
     connection = _open_existing(path)
     try:
-        with _lines_file(path) as file:
+        with reading_lines(path) as file:
             connection.execute("BEGIN")
             for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
                 if finding != "ok":
@@ -83,7 +82,7 @@ def compact(path: str) -> tuple[int, int]:
         StoreUnavailable: it is in use, or can't be.
     """
     path = real_path(path)
-    _check_there(path)
+    check_there(path)
     lock = Lock(path)
     try:
         connection = open_for_writing(Place(path), full_sync=True)
@@ -116,58 +115,8 @@ def _size(path: str) -> int:
     return sum(file.stat().st_blocks * 512 for file in there)
 
 
-def backup(path: str, to: str) -> int:
-    """Copies a store as it is at one moment, also while a server uses it: to one file.
-
-    Returns:
-        The copy's size in bytes.
-
-    Raises:
-        StoreUnavailable: it can't be; nothing is left at ``to``.
-    """
-    path = real_path(path)
-    if Path(to).exists():
-        raise StoreUnavailable(f"{to} exists; choose another name for the backup")
-    connection = _open_existing(path)
-    part = f"{to}.part"
-    Path(part).unlink(missing_ok=True)
-    try:
-        with _lines_file(path) as file:
-            connection.execute("VACUUM INTO ?", (part,))
-            _bring_in(part, file)
-        with open(part, "rb") as copied:  # noqa: PTH123 - a descriptor is needed
-            os.fsync(copied.fileno())
-        Path(part).rename(to)
-    except (apsw.Error, OSError) as error:
-        Path(part).unlink(missing_ok=True)
-        raise StoreUnavailable(f"can't back up {path}: {error}") from error
-    finally:
-        connection.close(True)
-    return Path(to).stat().st_size
-
-
-def _bring_in(part: str, file: LinesFile | None) -> None:
-    """Puts what is in the file of lines into a copy of the database."""
-    copy = apsw.Connection(part)
-    try:
-        # A copy that is not finished is thrown away.
-        copy.pragma("journal_mode", "off")
-        copy.pragma("synchronous", "off")
-        copy.execute("BEGIN")
-        for number, lines, position, digest, place, size in copy.execute("SELECT * FROM extent"):
-            data = read_extent(file, place, size)
-            if hash_of(data) != digest:
-                raise OSError(f"block {number} is not what was written: run `batchq store check`")
-            values = (number, lines, position, digest, data)
-            copy.execute("INSERT INTO block VALUES (?,?,?,?,?)", values)
-        copy.execute("DELETE FROM extent")
-        copy.execute("COMMIT")
-    finally:
-        copy.close(True)
-
-
 @contextmanager
-def _lines_file(path: str) -> Iterator[LinesFile | None]:
+def reading_lines(path: str) -> Iterator[LinesFile | None]:
     """Opens the file of lines, if there is one; what is in it stays as it is meanwhile."""
     if not Path(lines_path(path)).exists():
         yield None
@@ -180,11 +129,12 @@ def _lines_file(path: str) -> Iterator[LinesFile | None]:
         file.close()
 
 
-def _check_there(path: str) -> None:
+def check_there(path: str) -> None:
+    """Raises ``StoreUnavailable`` where there is no such file."""
     if not Path(path).is_file():
         raise StoreUnavailable(f"there is no file {path}")
 
 
 def _open_existing(path: str) -> apsw.Connection:
-    _check_there(path)
+    check_there(path)
     return open_for_reading(Place(path))

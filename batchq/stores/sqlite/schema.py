@@ -84,6 +84,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (_CREATE, _EXTENTS)
 
 FORMAT: Final = len(MIGRATIONS)
 
+WITH_LINES_FILE: Final = 2
+"""The first version that has blocks beside the database."""
+
 
 def block_id(life: int, offset: int) -> int:
     """Gives the id of a block of a life that begins at an offset."""
