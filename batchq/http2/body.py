@@ -45,8 +45,10 @@ class RequestBody:
 
     __slots__ = (
         "_allowed",
+        "_fed",
         "_held",
         "_left",
+        "_silent_since",
         "_source",
         "_step",
         "_taken",
@@ -74,6 +76,8 @@ class RequestBody:
         self._told = False
         self._allowed = -1  # bytes that gather() still takes; -1: nobody gathers
         self._waiter: asyncio.Future[None] | None = None
+        self._fed = True  # something came since ``stalled`` was asked last
+        self._silent_since = 0.0
         self._source = source
 
     # --- the connection's side ---------------------------------------------------
@@ -81,6 +85,7 @@ class RequestBody:
     def feed(self, data: bytes) -> bool:
         """Take some bytes in; false when there are more than were announced."""
         size = len(data)
+        self._fed = True
         if self._left >= 0:
             self._left -= size
             if self._left < 0:
@@ -101,6 +106,16 @@ class RequestBody:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
         return True
+
+    def stalled(self, now: float, seconds: float) -> bool:
+        """Whether the client could have sent more for so long, and has not.
+
+        Asked from time to time: it may be told too late, by the time between two askings.
+        """
+        if self._fed or self.window <= 0:
+            self._fed = False
+            self._silent_since = now
+        return not self.done and now - self._silent_since >= seconds
 
     def finish(self) -> bool:
         """The client has sent its last byte; false when fewer came than were announced."""

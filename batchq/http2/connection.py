@@ -225,6 +225,10 @@ class Connection(FrameReader):
             self.handlers += 1
             self._start(stream)
 
+    def uploads(self) -> bool:
+        """Whether a body is coming in."""
+        return any(not stream.body.done for stream in self.streams.values())
+
     def _known_host(self, head: RequestHead) -> bool:
         return head.fields[0][1].decode("latin-1") in self.config.server_names
 

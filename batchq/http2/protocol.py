@@ -1,7 +1,7 @@
 """What Hypercorn calls for an HTTP/2 connection: its constructor and ``initiate``, ``handle``.
 
 It joins a ``Connection`` to Hypercorn's tasks, settings and shutdown, and keeps the
-clocks: idle, stalled, draining and lingering.
+clocks: idle, stalled, draining and lingering. ``liveness`` asks silent clients.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerConte
 from batchq.http2.connection import Connection
 from batchq.http2.headers import CONNECTION_FIELDS, MalformedRequestError, request_head
 from batchq.http2.link import Link, take_over
+from batchq.http2.liveness import Liveness
 from batchq.http2.registry import Registry
 from batchq.http2.sender import Sender
 from batchq.http2.stream import Stream
@@ -70,6 +71,7 @@ class H2Protocol:
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._liveness = Liveness(connection, settings, self._after, self._abort)
         self._sync_spawn = partial(self._loop.run_in_executor, None)
 
     # --- what Hypercorn calls ----------------------------------------------------
@@ -119,6 +121,7 @@ class H2Protocol:
             self.over()
         transport.resume_reading()
         self._tick()
+        self._liveness.start(transport)
         self.registry.add(self, self._context)
         try:
             await self._gone
@@ -180,11 +183,13 @@ class H2Protocol:
         if sender.blocked and now - sender.blocked_since >= settings.stall_timeout:
             self._abort()
             return
-        self._reset_stalled(now - settings.stall_timeout)
-        self._after("tick", min(settings.idle_timeout, settings.stall_timeout) / _TICKS, self._tick)
+        self._reset_stalled(now)
+        least = min(settings.idle_timeout, settings.stall_timeout, settings.body_timeout)
+        self._after("tick", least / _TICKS, self._tick)
 
-    def _reset_stalled(self, since: float) -> None:
-        connection = self.connection
+    def _reset_stalled(self, now: float) -> None:
+        connection, settings = self.connection, self._settings
+        since = now - settings.stall_timeout
         for stream in list(connection.streams.values()):
             buffer = stream.buffer
             if buffer.size and buffer.since <= since:
@@ -192,6 +197,8 @@ class H2Protocol:
             elif stream.over and buffer.since <= since:
                 # Answered, but its body does not end.
                 connection.reset(stream, ErrorCodes.NO_ERROR, blame=False)
+            elif stream.body.stalled(now, settings.body_timeout):
+                connection.reset(stream, ErrorCodes.CANCEL, blame=False)
 
     def now(self) -> float:
         """Return the event loop's time in seconds."""

@@ -28,6 +28,7 @@ class FrameReader:
     def __init__(self, settings: Http2Settings) -> None:
         self.settings = settings
         self.closed = False
+        self.reads = 0  # how often something came
         self._block_limit = max(2 * settings.max_header_list_size, 2**14)
         self._preface = frames.PREFACE
         self._settled = False  # the client's first SETTINGS has come
@@ -46,6 +47,7 @@ class FrameReader:
         """
         if self.closed:
             return end
+        self.reads += 1
         try:
             return self._receive(view, end)
         except ConnectionFaultError as fault:

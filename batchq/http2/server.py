@@ -8,11 +8,13 @@ is exchanged and nothing stands between the socket and the frames. HTTP/1.1 stay
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
+import h11
 from hypercorn.asyncio.tcp_server import TCPServer as HypercornTCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
 
+from batchq.http2.liveness import probe
 from batchq.http2.protocol import H2Protocol
 from batchq.http2.registry import Registry
 
@@ -33,6 +35,7 @@ class TCPServer(HypercornTCPServer):
         if not self.registry.admit(self.loop.time()):
             self.writer.transport.abort()
             return
+        probe(self.writer.get_extra_info("socket"), self.registry.settings)
         try:
             await super().run()
         finally:
@@ -61,12 +64,19 @@ class TCPServer(HypercornTCPServer):
 
     async def _read_some(self) -> bool:
         try:
-            async with asyncio.timeout(self.config.read_timeout):
+            async with asyncio.timeout(self._patience()):
                 data = await self.reader.read(_HTTP11_READ)
         except (OSError, TimeoutError):  # TLS errors are OSErrors
             return False
         await self.protocol.handle(RawData(data))
         return True
+
+    def _patience(self) -> float | None:
+        # Only a client that is sending owes the next byte: others may wait for an answer.
+        protocol: Any = self.protocol.protocol
+        if protocol.connection.their_state is h11.SEND_BODY:
+            return self.registry.settings.body_timeout
+        return self.config.read_timeout
 
     async def _serve_http2(self, protocol: H2Protocol) -> None:
         transport = cast("asyncio.Transport", self.writer.transport)

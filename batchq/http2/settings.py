@@ -63,6 +63,14 @@ class Http2Settings:
             ended with GOAWAY; well above the clients' own.
         stall_timeout: seconds in which a client that has an answer waiting takes not one
             byte of it, after which that stream is cancelled.
+        body_timeout: seconds in which a client that may send more of a body sends not one
+            byte, after which that stream is cancelled; of HTTP/1.1, the connection ended.
+            Long: who pipes a log into a request may have nothing to say for a while.
+        ping_interval: seconds without a word from a client with open streams after which it
+            is asked for one by PING, and between TCP's own probes of a silent connection,
+            HTTP/1.1 too.
+        ping_timeout: seconds that the answer to PING may take before the connection is
+            ended, unless a body is coming in: then the client may be waiting for its source.
         drain_timeout: seconds that open requests get to finish at a graceful end.
         linger: seconds that a closing connection still reads, so that the client gets
             the last frames rather than a TCP reset.
@@ -88,6 +96,9 @@ class Http2Settings:
     early_answer_drain: int = 16 * _MIB
     idle_timeout: float = 180.0
     stall_timeout: float = 60.0
+    body_timeout: float = 3600.0
+    ping_interval: float = 15.0
+    ping_timeout: float = 30.0
     drain_timeout: float = 10.0
     linger: float = 1.0
 
@@ -102,11 +113,20 @@ class Http2Settings:
         _whole("max_header_list_size", self.max_header_list_size, 1024, self.read_size // 4)
         for name in ("reset_rate", "refusal_rate", "control_rate", "linger"):
             _real(name, getattr(self, name))
-        for name in ("idle_timeout", "stall_timeout", "drain_timeout"):
+        for name in _TIMES:
             _real(name, getattr(self, name))
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0 seconds")
 
+
+_TIMES = (
+    "idle_timeout",
+    "stall_timeout",
+    "body_timeout",
+    "ping_interval",
+    "ping_timeout",
+    "drain_timeout",
+)
 
 # The whole numbers: from what to what each may be.
 _RANGES = {

@@ -115,6 +115,9 @@ def test_apply_lifts_the_request_cap() -> None:
         {"control_rate": math.inf},
         {"idle_timeout": math.nan},
         {"stall_timeout": math.inf},
+        {"body_timeout": 0},
+        {"ping_interval": math.nan},
+        {"ping_timeout": -1.0},
         {"drain_timeout": "10"},
         {"linger": math.nan},
         {"linger": -1.0},
@@ -277,6 +280,25 @@ async def test_a_body_that_breaks_off_gives_nothing() -> None:
     with pytest.raises(ClientGoneError):
         await gathering
     assert source.given == 2
+
+
+def test_a_body_is_stalled_when_its_client_may_send_and_does_not() -> None:
+    body, _ = body_of()
+    assert not body.stalled(10.0, 5.0)
+    assert not body.stalled(14.0, 5.0)
+    body.feed(b"x")
+    assert not body.stalled(16.0, 5.0)
+    assert not body.stalled(20.0, 5.0)
+    assert body.stalled(21.0, 5.0)
+
+
+def test_a_body_whose_client_may_not_send_is_not_stalled() -> None:
+    body, _ = body_of()
+    body.window = 0
+    assert not any(body.stalled(now, 5.0) for now in (10.0, 20.0, 30.0))
+    body.window = 1
+    assert not body.stalled(34.0, 5.0)
+    assert body.stalled(35.0, 5.0)
 
 
 def test_a_body_longer_than_announced_is_noticed() -> None:
