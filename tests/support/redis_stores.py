@@ -21,6 +21,8 @@ from batchq.model import (
 )
 from batchq.stores.redis import RedisStore
 
+_SECONDS = 30.0
+
 
 def on_loop_time(url: str, limits: Limits) -> RedisStore:
     """A store of its own keys, whose clock is the event loop's."""
@@ -31,6 +33,20 @@ def on_loop_time(url: str, limits: Limits) -> RedisStore:
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def until_tried(store: RedisStore, queue: str, pulls: int = 1) -> None:
+    """Waits until so many pulls were tried, wait, and are told of changes."""
+    async with asyncio.timeout(_SECONDS):
+        while not _are_tried(store, queue, pulls):  # noqa: ASYNC110  the store tells nobody
+            await asyncio.sleep(0.005)
+
+
+def _are_tried(store: RedisStore, queue: str, pulls: int) -> bool:
+    slot = store._opened().slots.get(queue)
+    if slot is None or slot.stale or slot.pump is not None or not slot.following:
+        return False
+    return pulls == sum(call.trying is None and not call.due for call in slot.waiters)
 
 
 class TwoServers:

@@ -7,7 +7,7 @@ it repeats.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -17,6 +17,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 
 from batchq.stores.redis.keys import DEFAULT_PREFIX
 
@@ -33,6 +34,10 @@ _SCHEMES: Final = {
 }
 """Known schemes, and whether they speak TLS."""
 
+_LEAST_SECONDS: Final = 0.1
+_MOST_SECONDS: Final = 600.0
+"""Bounds of ``timeout``."""
+
 
 class BadUrl(ValueError):
     """A URL that can't be read; the message says why."""
@@ -46,11 +51,14 @@ class Options:
         prefix: what all keys begin with.
         connections: to each Redis at most, beside the subscription's.
         timeout: seconds for one answer of Redis.
+        sentinel_username, sentinel_password: for the sentinels.
     """
 
     prefix: str = DEFAULT_PREFIX
     connections: int = 16
     timeout: float = 5.0
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +95,18 @@ def parse(url: str) -> Target:
     Raises:
         BadUrl: it can't be read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadUrl("the host can't be read; an IPv6 address is written [::1]") from None
     tls = _SCHEMES.get(parts.scheme)
     if tls is None:
         raise BadUrl(f"{parts.scheme!r} is not one of {', '.join(_SCHEMES)}")
     netloc, path = parts.netloc, parts.path
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.scheme != "unix" and "@" in "".join((path, parts.fragment, *names)):
+        # What was taken for a host or a path may be half a password: it is not repeated.
+        raise BadUrl("in a user or password, write / as %2F, ? as %3F and # as %23")
     login, _, where = netloc.rpartition("@")
     username, _, password = login.partition(":")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -140,15 +155,28 @@ def _options(query: dict[str, str]) -> Options:
     options = Options(
         prefix=query.pop("prefix", known.prefix),
         connections=_number(query.pop("connections", str(known.connections)), "connections"),
-        timeout=float(_number(query.pop("timeout", str(int(known.timeout))), "timeout")),
+        timeout=_seconds(query.pop("timeout", str(known.timeout)), "timeout"),
+        sentinel_username=query.pop("sentinel_username", None),
+        sentinel_password=query.pop("sentinel_password", None),
     )
     if query:
-        raise BadUrl(f"{next(iter(query))!r} is not known: ca, db, prefix, connections, timeout")
+        names = ", ".join(("ca", "db", *(each.name for each in fields(Options))))
+        raise BadUrl(f"{next(iter(query))!r} is not known: {names}")
     if not options.prefix or set("{}") & set(options.prefix):
         raise BadUrl("a prefix has at least one character and no braces")
-    if options.connections < 1 or options.timeout < 1:
-        raise BadUrl("connections and timeout are at least 1")
+    if options.connections < 1:
+        raise BadUrl("connections: at least 1")
     return options
+
+
+def _seconds(text: str, what: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise BadUrl(f"{what}: {text!r} is not a number") from None
+    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        raise BadUrl(f"{what}: from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g} seconds")
+    return seconds
 
 
 def _number(text: str, what: str) -> int:
@@ -202,17 +230,33 @@ def open_client(target: Target) -> Client:
         return _sentinel(target, settings)
     if target.path is not None:
         return Redis(unix_socket_path=target.path, **settings)
-    host, port = target.hosts[0]
-    return Redis(host=host, port=port, ssl=target.tls, **_tcp(target), **settings)
+    return _one(target, *target.hosts[0])
+
+
+def _one(target: Target, host: str, port: int) -> Redis:
+    """A client of one server."""
+    return Redis(
+        host=host,
+        port=port,
+        db=target.db,
+        ssl=target.tls,
+        retry_on_error=[],
+        **_tcp(target),
+        **_settings(target),
+    )
 
 
 def _sentinel(target: Target, settings: dict[str, Any]) -> Client:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types there
         target.hosts,
         sentinel_kwargs={
+            "username": target.options.sentinel_username,
+            "password": target.options.sentinel_password,
             "socket_timeout": target.options.timeout,
             "socket_connect_timeout": target.options.timeout,
             "retry": Retry(NoBackoff(), 0),
+            "ssl": target.tls,
+            **_tcp(target),
         },
     )
     client: Client = sentinel.master_for(
@@ -224,12 +268,20 @@ def _sentinel(target: Target, settings: dict[str, Any]) -> Client:
     return client
 
 
+def is_cluster(client: Client) -> bool:
+    """Tells whether keys are on several nodes."""
+    return isinstance(client, RedisCluster)
+
+
 def owner(client: Client, key: str) -> str:
-    """Tells which node of a cluster a key is on, as far as is known; "" where there is one."""
+    """Tells which node of a cluster a key is on, as far as is known; else ""."""
     if not isinstance(client, RedisCluster):
         return ""
-    node = client.get_node_from_key(key)
-    return node.name if node is not None else client.get_default_node().name
+    try:
+        node = client.get_node_from_key(key)
+    except RedisClusterException:
+        return ""
+    return node.name if node is not None else ""
 
 
 async def look_around(client: Client) -> None:
@@ -260,21 +312,12 @@ class _NodePubSub(PubSub):
         await self._client.aclose()
 
 
-async def open_pubsub(client: Client, node: str) -> PubSub:
+async def open_pubsub(client: Client, node: str, target: Target) -> PubSub:
     """Makes a subscription's own connection to a node."""
     if isinstance(client, RedisCluster):
         await client.initialize()
-        found = client.get_node(node_name=node)
+        found = client.get_node(node_name=node) if node else client.get_default_node()
         if found is None:
             raise OSError(f"node {node} is no longer there")
-        settings = _of_node(found.connection_kwargs)
-        return _NodePubSub(Redis(host=found.host, port=int(found.port), **settings))
+        return _NodePubSub(_one(target, found.host, int(found.port)))
     return client.pubsub()  # type: ignore[attr-defined, no-any-return]
-
-
-def _of_node(settings: dict[str, Any]) -> dict[str, Any]:
-    known = (
-        "username", "password", "protocol", "socket_timeout", "socket_connect_timeout",
-        "retry", "health_check_interval", "socket_keepalive",
-    )  # fmt: skip
-    return {name: settings[name] for name in known if name in settings}

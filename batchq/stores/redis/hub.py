@@ -13,12 +13,13 @@ from batchq.broker.timers import Timers
 from batchq.errors import BatchqError, StoreUnavailable, TooManyQueues, Unavailable
 from batchq.model import Limits
 from batchq.stores.redis import scripts
+from batchq.stores.redis.ending import end
 from batchq.stores.redis.keys import Keys
 from batchq.stores.redis.link import Link, Reply
 from batchq.stores.redis.names import Names
 from batchq.stores.redis.scripts import Script
 from batchq.stores.redis.slots import Slot
-from batchq.stores.redis.state import State, read_state
+from batchq.stores.redis.state import Order, State, order, read_state
 
 _log: Final = logging.getLogger("batchq.redis")
 
@@ -57,6 +58,7 @@ class Hub:
         on_wake: looks at the calls that wait for a queue.
         on_over: is told of a life that is over.
         on_idle: is told of a queue that nobody waits for any more.
+        on_reply: is told of a queue that Redis has answered for.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Hub:
         self.on_wake: Callable[[Slot], Coroutine[Any, Any, None]]
         self.on_over: Callable[[Slot], None]
         self.on_idle: Callable[[Slot], None]
+        self.on_reply: Callable[[Slot], None]
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped = False
         self._seen: dict[str, tuple[str, int, str | None]] = {}
+        self._count = 0
 
     # Calls
 
@@ -104,6 +108,8 @@ class Hub:
             "void": [[op, lease, doubtful] for op, lease, doubtful in void] or None,
         }
         slot.uses += 1
+        self._count += 1
+        sent = self._count
         try:
             reply = await self.link.run(script, slot.key, common | args, data)
         except BaseException:
@@ -112,7 +118,8 @@ class Hub:
         finally:
             slot.uses -= 1
         self.announced += reply.header.get("told", 0)
-        self.learn(slot, reply.header["s"])
+        self.learn(slot, reply.header["s"], sent)
+        self.on_reply(slot)
         return reply
 
     def arrived(self, slot: Slot, op: str, *, doubtful: bool) -> None:
@@ -156,7 +163,7 @@ class Hub:
         try:
             await self.look(slot)
         except Unavailable:
-            if slot.void or slot.done:
+            if slot.void or slot.done or slot.waited_for:
                 self.look_again(slot)
         self.tidy(slot)
 
@@ -170,25 +177,44 @@ class Hub:
 
     # What is heard of queues
 
-    def learn(self, slot: Slot, told: dict[str, Any]) -> None:
-        """Takes what a script told of a queue."""
+    def learn(self, slot: Slot, told: dict[str, Any], sent: int | None = None) -> None:
+        """Takes what a script told of a queue.
+
+        Args:
+            slot: the queue.
+            told: the state.
+            sent: when the call was sent that it answers, as ``_count`` counts, or None for
+                what another server had done: then it is not known when that was.
+        """
         state = read_state(told)
         self._note_seen(slot, told)
         ended = told.get("ended")
         if ended is not None:
             self.spawn(self.names.remove(slot.name, ended))
         before = slot.state
-        if state.now < before.now or (
-            state.now == before.now and state.life == before.life and state.version < before.version
-        ):
-            return
-        slot.state = state
+        if sent is None or sent <= slot.learned:
+            follows = order(before, state)
+            if follows is not Order.NEWER:
+                if follows is Order.DOUBTFUL:
+                    self._ask_again(slot)
+                return
+        self._count += 1
+        slot.state, slot.learned = state, self._count
         if before.life != state.life:
             slot.producers.clear()
             if before.life is not None:
                 self.on_over(slot)
         self._arm_due(slot, state)
         self.wake(slot)
+
+    def _ask_again(self, slot: Slot) -> None:
+        """Sees to it that a queue is asked for of which it is not clear how it is.
+
+        What answers a call that is sent from now on is newer than all that is known.
+        """
+        if slot.waited_for and not slot.stale:
+            slot.stale = True
+            self.wake(slot)
 
     def _note_seen(self, slot: Slot, told: dict[str, Any]) -> None:
         """Remembers how far a life was seen, to notice when Redis has lost some of it."""
@@ -329,9 +355,7 @@ class Hub:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
 
 def new_id() -> str:

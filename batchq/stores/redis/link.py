@@ -4,6 +4,9 @@ A call whose answer was lost is sent again with the same number (``op``), and th
 gives the answer that it gave before. A copy that was held up on its way can't do harm:
 each carries a time, in Redis's clock, after which Redis does nothing with it (``till``),
 and numbers are remembered for longer than that.
+
+Nobody waits longer than the timeout for one of the connections, and as long again for an
+answer; of what is known to be away (``health``) nothing is asked at all.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ import msgpack  # type: ignore[import-untyped]  # it has no types of its own
 from redis import exceptions
 
 from batchq.errors import ShuttingDown, StoreUnavailable
-from batchq.stores.redis.connect import Client, close_client
-from batchq.stores.redis.errors import Meaning, meaning, unavailable
-from batchq.stores.redis.scripts import ALL, Script
+from batchq.stores.redis.connect import Client, close_client, is_cluster, look_around, owner
+from batchq.stores.redis.errors import AWAY, Meaning, NotSent, meaning, unavailable
+from batchq.stores.redis.health import Health
+from batchq.stores.redis.scripts import ALL, PROBE, Script
 
 _log: Final = logging.getLogger("batchq.redis")
 
@@ -59,24 +63,32 @@ class Link:
     Args:
         client: a client that repeats nothing by itself.
         connections: calls that are on their way at once.
+        timeout: seconds to wait for one of the connections.
         clock: seconds, instead of Redis's clock (for tests), or None.
+        on_back: is told that something that was away is back.
 
     Attributes:
         busy: calls that are on their way or being tried again.
-        down: why Redis can't be reached, or None.
         closed: nothing is tried any more.
-        recoveries: how often Redis came back.
+        health: what is away.
     """
 
-    def __init__(self, client: Client, connections: int, clock: Callable[[], float] | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        connections: int,
+        timeout: float,
+        clock: Callable[[], float] | None,
+        on_back: Callable[[], None],
+    ) -> None:
         self._client = client
         self._slots = asyncio.Semaphore(connections)
+        self._timeout = timeout
         self._clock = clock
         self._seen: tuple[float, int] | None = None
         self.busy = 0
-        self.down: str | None = None
         self.closed = False
-        self.recoveries = 0
+        self.health = Health(self._probe, on_back)
 
     async def run(
         self, script: Script, key: str, args: dict[str, Any], data: bytes | None = None
@@ -116,40 +128,53 @@ class Link:
         """
         self.busy += 1
         try:
-            return await self._insist(lambda: self._evaluate(script, key, *args))
+            return await self._insist(key, lambda: self._evaluate(script, key, *args))
         finally:
             self.busy -= 1
 
-    async def plain(self, *command: Any) -> Any:
-        """Sends a command of Redis's that changes nothing."""
+    async def plain(self, *command: Any, key: str = "") -> Any:
+        """Sends a command of Redis's that may be sent twice.
+
+        Args:
+            command: the command.
+            key: the key that it is about, where it is about one.
+        """
         self.busy += 1
         try:
-            answer, _ = await self._insist(lambda: self._send(*command))
+            answer, _ = await self._insist(key, lambda: self._send(*command))
         finally:
             self.busy -= 1
         return answer
 
-    async def _insist(self, attempt: Callable[[], Any]) -> tuple[Any, bool]:
+    async def _insist(self, key: str, attempt: Callable[[], Any]) -> tuple[Any, bool]:
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + (PATIENCE if self.down is None else 0)
-        pause, doubtful = _FIRST_PAUSE, False
+        give_up = loop.time() + PATIENCE
+        pause, doubtful, sent = _FIRST_PAUSE, False, False
         while True:
             if self.closed:
                 raise ShuttingDown("the server is shutting down; try again")
+            node = owner(self._client, key)
+            why = self.health.why(node)
+            if why is not None:
+                raise StoreUnavailable(why) if sent else NotSent(why)
             try:
                 answer = await attempt()
-            except (exceptions.RedisError, OSError, TimeoutError) as error:
+            except NotSent as error:
+                raise StoreUnavailable(error.detail) if sent else error from error
+            except AWAY as error:
+                sent = True
                 what = meaning(error)
                 if what is Meaning.REFUSED:
                     raise unavailable(error) from error
                 doubtful = doubtful or what is Meaning.UNKNOWN
                 if loop.time() + pause > give_up:
-                    self.note_down(error)
+                    if what is not Meaning.MOVING:
+                        self.health.note_down(node, key, error)
                     raise unavailable(error) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self.note_up()
+                self.health.note_up(node)
                 return answer, doubtful
 
     async def _evaluate(self, script: Script, key: str, *args: Any) -> Any:
@@ -160,23 +185,33 @@ class Link:
             return await self._send("EVAL", script.text, 1, key, *args)
 
     async def _send(self, *command: Any) -> Any:
-        async with self._slots:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise NotSent(
+                f"no connection to Redis was free in {self._timeout:g} s; try again, or raise "
+                "?connections= in the store's URL"
+            ) from None
+        try:
+            return await self._execute(*command)
+        finally:
+            self._slots.release()
+
+    async def _execute(self, *command: Any) -> Any:
+        try:
             return await self._client.execute_command(*command)
+        except AttributeError as error:
+            if not is_cluster(self._client):
+                raise
+            # It was sent on (ASK) to a node that it does not know.
+            await look_around(self._client)
+            raise exceptions.TryAgainError(f"redis-py does not know the node: {error}") from error
 
-    # Whether it is there
-
-    def note_down(self, error: Exception) -> None:
-        """Is told that Redis can't be reached."""
-        if self.down is None:
-            _log.warning("Redis is away: %s", error)
-        self.down = str(unavailable(error))
-
-    def note_up(self) -> None:
-        """Is told that Redis has answered."""
-        if self.down is not None:
-            _log.warning("Redis is back")
-            self.down = None
-            self.recoveries += 1
+    async def _probe(self, key: str) -> None:
+        """Asks the node that a key is on whether it takes writes. Raises as redis-py does."""
+        await look_around(self._client)
+        await self._execute("EVAL", PROBE.text, 1, key)
 
     # Redis's clock
 
@@ -209,9 +244,10 @@ class Link:
     async def close(self) -> None:
         """Closes all connections."""
         self.closed = True
+        await self.health.stop()
         try:
             await close_client(self._client)
-        except (exceptions.RedisError, OSError) as error:
+        except AWAY as error:
             _log.debug("closing: %s", error)
 
 

@@ -46,7 +46,7 @@ class Names:
 
     async def all(self) -> dict[str, tuple[str, int]]:
         """All names; by name the life, and when it was noted in seconds since the epoch."""
-        flat = await self._link.plain("HGETALL", self._keys.names)
+        flat = await self._link.plain("HGETALL", self._keys.names, key=self._keys.names)
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         return {name.decode(): _noted(value) for name, value in pairs}
 
@@ -62,7 +62,7 @@ class Names:
         for record in gone:
             old, _, old_life = record.decode().partition(" ")
             key = f"{self._keys.queue(old)}:record:{old_life}"
-            await self._link.plain("UNLINK", key, f"{key}:producers")
+            await self._link.plain("UNLINK", key, f"{key}:producers", key=key)
 
 
 def _noted(value: bytes) -> tuple[str, int]:

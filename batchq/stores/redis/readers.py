@@ -15,6 +15,7 @@ from batchq import lines
 from batchq.errors import BatchqError, Unavailable
 from batchq.model import End, Lease, Nothing, PullAnswer, Pulled, PullRequest
 from batchq.stores.redis import complaints, cuts, scripts
+from batchq.stores.redis.errors import NotSent
 from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.link import Reply
 from batchq.stores.redis.slots import PullCall, Slot
@@ -57,7 +58,7 @@ class Readers:
             self._leave(slot, call)
             await asyncio.shield(hub.spawn(self._undo(slot, call)))
             raise
-        except BatchqError:
+        except Exception:
             self._finish(slot, call)
             raise
         self._finish(slot, call)
@@ -101,19 +102,22 @@ class Readers:
         """Serves the waiting pulls that can be served.
 
         Raises:
-            Unavailable: Redis is away; those whose time was over were told.
+            Unavailable: Redis is away.
         """
         for call in list(slot.waiters):
             if call in slot.waiters and call.trying is None and self._wants(slot, call):
                 self._begin(slot, call)
                 try:
                     await self._try(slot, call)
-                except Unavailable as error:
-                    if call.over:
-                        self._settle(slot, call, error)
-                    else:
-                        call.due = True
-                        raise
+                except Unavailable:
+                    call.due = True
+                    raise
+
+    def fail_overdue(self, slot: Slot, error: BatchqError) -> None:
+        """Answers all whose wait is over: Redis is away, and asking for each takes its time."""
+        for call in list(slot.waiters):
+            if call.over and call.trying is None:
+                self._settle(slot, call, error)
 
     def _wants(self, slot: Slot, call: PullCall) -> bool:
         """Tells, from what is known, whether a pull would be answered."""
@@ -147,6 +151,10 @@ class Readers:
             raise
         except BatchqError as error:
             answer = error
+        except Exception as error:
+            call.doubtful = True
+            self._settle(slot, call, error)
+            raise
         finally:
             trying, call.trying = call.trying, None
             slot.trying -= 1
@@ -183,6 +191,8 @@ class Readers:
     async def _send(self, slot: Slot, call: PullCall, args: dict[str, Any]) -> Reply:
         try:
             reply = await self._hub.call(slot, scripts.PULL, args)
+        except NotSent:
+            raise
         except Unavailable:
             call.doubtful = True
             raise
@@ -240,7 +250,7 @@ class Readers:
 
     # Ending
 
-    def _settle(self, slot: Slot, call: PullCall, answer: PullAnswer | BatchqError) -> None:
+    def _settle(self, slot: Slot, call: PullCall, answer: PullAnswer | Exception) -> None:
         self._leave(slot, call)
         call.taken = isinstance(answer, Pulled)
         call.answer(answer)

@@ -29,16 +29,17 @@ def _load(*parts: str) -> Script:
     return Script(parts[-1], text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
 
 
-PUSH: Final = _load("prelude", "writers", "push")
-CLOSE: Final = _load("prelude", "writers", "close")
-PULL: Final = _load("prelude", "pull")
-LEASES: Final = _load("prelude", "leases")
-DELETE: Final = _load("prelude", "delete")
-LOOK: Final = _load("prelude", "look")
-SWEEP: Final = _load("sweep")
+PUSH: Final = _load("guard", "prelude", "writers", "push")
+CLOSE: Final = _load("guard", "prelude", "writers", "close")
+PULL: Final = _load("guard", "prelude", "pull")
+LEASES: Final = _load("guard", "prelude", "leases")
+DELETE: Final = _load("guard", "prelude", "delete")
+LOOK: Final = _load("guard", "prelude", "look")
+SWEEP: Final = _load("guard", "sweep")
 REGISTER: Final = _load("register")
 UNREGISTER: Final = _load("unregister")
 KEEP_RECORD: Final = _load("keep_record")
+PROBE: Final = _load("guard", "probe")
 
 ALL: Final = (
     PUSH, CLOSE, PULL, LEASES, DELETE, LOOK, SWEEP, REGISTER, UNREGISTER, KEEP_RECORD,

@@ -12,7 +12,6 @@ from typing import Any
 
 from batchq.broker.state import ParkKey
 from batchq.broker.timers import Timer
-from batchq.errors import BatchqError
 from batchq.model import CloseRequest, End, PullAnswer, PullRequest, Pushed, PushRequest
 from batchq.stores.redis.state import State
 
@@ -35,11 +34,11 @@ class Call:
     over: bool = False
     doubtful: bool = False
 
-    def answer(self, answer: PullAnswer | Pushed | End | BatchqError) -> None:
+    def answer(self, answer: PullAnswer | Pushed | End | Exception) -> None:
         """Gives the answer, unless one was given."""
         if self.future.done():
             return
-        if isinstance(answer, BatchqError):
+        if isinstance(answer, Exception):
             self.future.set_exception(answer)
             self.future.exception()  # whoever has left does not have to hear of it
         else:
@@ -86,6 +85,19 @@ class PushCall(Call):
 
 
 @dataclass(slots=True, eq=False)
+class Lane:
+    """Lets one numbered batch of a producer on its way at a time.
+
+    Attributes:
+        lock: is held by the one.
+        users: how many hold it or wait for it.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Place:
     """A parked batch's place.
 
@@ -112,6 +124,7 @@ class Slot:
         name: the queue's name.
         key: its base key in Redis, and its channel.
         state: the last that was heard of it.
+        learned: when that was, as the hub counts.
         producers: epoch and sequence number of each producer that was heard of, in this life.
         waiters: pulls that are not answered, in the order they came.
         trying: how many of them are on their way to Redis.
@@ -134,6 +147,7 @@ class Slot:
     name: str
     key: str
     state: State = field(default_factory=State)
+    learned: int = 0
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
     waiters: dict[PullCall, None] = field(default_factory=dict)
     trying: int = 0
@@ -141,7 +155,7 @@ class Slot:
     room: dict[PushCall, None] = field(default_factory=dict)
     parked_bytes: int = 0
     room_bytes: int = 0
-    lanes: dict[str, asyncio.Lock] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     void: list[tuple[str, str | None, bool]] = field(default_factory=list)
     stale: bool = False

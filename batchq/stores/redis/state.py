@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from batchq.model import ProducerState
@@ -17,6 +18,7 @@ class State:
         now: the moment, microseconds.
         life: the current life, or None.
         version: counts the life's changes.
+        generation: of which Redis: another after a failover, and after a restart.
         lines, bytes: the life's totals.
         ready: lines that a pull could take.
         stored: payload bytes that are held.
@@ -30,6 +32,7 @@ class State:
     now: int = 0
     life: str | None = None
     version: int = 0
+    generation: str | None = None
     lines: int = 0
     bytes: int = 0
     ready: int = 0
@@ -43,6 +46,27 @@ class State:
     due: float | None = None
 
 
+class Order(Enum):
+    """How two states follow each other."""
+
+    NEWER = "the second is not the older one"
+    OLDER = "the second is the older one"
+    DOUBTFUL = "nothing tells"
+
+
+def order(first: State, second: State) -> Order:
+    """Tells whether a state that comes in is newer than the one that is known.
+
+    A life's changes are counted. Times are compared only where there is nothing else: those
+    of another Redis, after a failover, may be behind.
+    """
+    if first.life is not None and first.life == second.life:
+        if first.generation == second.generation:
+            return Order.OLDER if second.version < first.version else Order.NEWER
+        return Order.DOUBTFUL
+    return Order.NEWER if second.now >= first.now else Order.DOUBTFUL
+
+
 def read_state(told: Mapping[str, Any]) -> State:
     """Reads what ``state`` in ``lua/prelude.lua`` tells."""
     due = told.get("due")
@@ -50,6 +74,7 @@ def read_state(told: Mapping[str, Any]) -> State:
         now=told["now"],
         life=told.get("life"),
         version=told.get("ver", 0),
+        generation=told.get("gen"),
         lines=told.get("lines", 0),
         bytes=told.get("bytes", 0),
         ready=told.get("rl", 0),

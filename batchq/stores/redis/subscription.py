@@ -16,16 +16,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]  # it has no types of its own
-from redis import exceptions
 from redis.asyncio.client import PubSub
 
-from batchq.stores.redis.connect import Client, look_around, open_pubsub, owner
+from batchq.stores.redis.connect import (
+    Client,
+    Target,
+    is_cluster,
+    look_around,
+    open_pubsub,
+    owner,
+)
+from batchq.stores.redis.ending import end
+from batchq.stores.redis.errors import AWAY
 
 _log: Final = logging.getLogger("batchq.redis")
 
 _LONGEST_PAUSE: Final = 1.0
-_PING_SECONDS: Final = 15.0
-"""Seconds between signs of life; twice that without any, and the connection is given up."""
+_LEAST_PING_SECONDS: Final = 1.0
+"""Seconds between signs of life, at least; without one, a connection is given up."""
 
 _Heard = Callable[[str, dict[str, Any]], None]
 
@@ -34,33 +42,41 @@ class Subscriptions:
     """The server's ears.
 
     Args:
-        client: its connections' settings are used.
+        client: knows which node a queue is on.
+        target: where Redis is.
         channel: one that is always listened to.
         on_event: told of a channel and what was said there.
         on_back: called after each reconnect.
+        on_moved: told of a channel that is listened to somewhere else from now on.
         on_away: called when one failed, and there is nothing else to reach.
         pings: whether signs of life are asked for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  those that are told of something
         self,
         client: Client,
+        target: Target,
         channel: str,
         on_event: _Heard,
         on_back: Callable[[], None],
+        on_moved: Callable[[str], None],
         on_away: Callable[[Exception], None],
         *,
         pings: bool = True,
     ) -> None:
         self._client = client
+        self._target = target
+        self._on_moved = on_moved
         self._on_away = on_away
+        seconds = target.options.timeout if pings else None
 
         def make(node: str) -> _Subscription:
-            return _Subscription(self, node, channel, on_event, on_back, pings=pings)
+            return _Subscription(self, node, channel, on_event, on_back, seconds)
 
         self._make = make
         self._by_node: dict[str, _Subscription] = {}
         self._nodes: dict[str, str] = {}
+        self._moves: set[asyncio.Task[None]] = set()
         self._busy = 0
 
     @property
@@ -97,29 +113,54 @@ class Subscriptions:
 
     async def open(self, node: str) -> PubSub:
         """Makes a connection to a node."""
-        return await open_pubsub(self._client, node)
+        return await open_pubsub(self._client, node, self._target)
 
-    async def lost(self, node: str, error: Exception | None) -> None:
+    async def lost(self, node: str, error: Exception | None) -> bool:
         """Is told that a node was lost: its queues may be on another by now.
+
+        Tells whether there is anything to listen to there.
 
         Args:
             node: which; "" where there is one.
             error: why it could not be reached again, or None where that was not tried yet.
         """
-        if not node:
+        if not is_cluster(self._client):
             if error is not None:
                 self._on_away(error)
-            return
+            return True
         await look_around(self._client)
-        one = self._by_node[node]
-        for channel in [c for c, at in self._nodes.items() if at == node]:
-            now = owner(self._client, channel)
-            if now != node:
-                one.forget(channel)
-                asyncio.get_running_loop().create_task(self._on(now, channel))
+        self.check()
+        if node in self._nodes.values():
+            return True
+        self._by_node.pop(node, None)
+        return False
+
+    def check(self, channel: str | None = None) -> None:
+        """Goes after a channel, or all, whose queue is on another node than before.
+
+        A cluster's client hears from the node that it asks where a queue has gone to.
+        """
+        if not is_cluster(self._client):
+            return
+        for each in list(self._nodes) if channel is None else [channel]:
+            before, now = self._nodes.get(each), owner(self._client, each)
+            if before is not None and now not in {before, ""}:
+                self._nodes[each] = now
+                task = asyncio.get_running_loop().create_task(self._move(each, before, now))
+                self._moves.add(task)
+                task.add_done_callback(self._moves.discard)
+
+    async def _move(self, channel: str, before: str, now: str) -> None:
+        old = self._by_node.get(before)
+        if old is not None:
+            # Who waits for it there is let go before it is asked for elsewhere.
+            await old.leave(channel)
+        await self._on(now, channel)
+        self._on_moved(channel)
 
     async def stop(self) -> None:
         """Ends."""
+        await end(self._moves)
         for one in self._by_node.values():
             await one.stop()
 
@@ -133,7 +174,7 @@ class _Subscription:
         channel: one that is always listened to.
         on_event: told of a channel and what was said there.
         on_back: called when it begins to listen.
-        pings: whether signs of life are asked for.
+        seconds: for a sign of life; None where none is asked for.
 
     Attributes:
         events: how many were heard.
@@ -146,14 +187,13 @@ class _Subscription:
         channel: str,
         on_event: _Heard,
         on_back: Callable[[], None],
-        *,
-        pings: bool,
+        seconds: float | None,
     ) -> None:
         self._all = all_
         self._node = node
         self._on_event = on_event
         self._on_back = on_back
-        self._pings = pings
+        self._seconds = seconds
         self._pubsub: PubSub | None = None
         self._wanted: dict[str, asyncio.Event] = {channel: asyncio.Event()}
         self._task: asyncio.Task[None] | None = None
@@ -173,32 +213,25 @@ class _Subscription:
             await self._tell("subscribe", channel)
         await confirmed.wait()
 
-    def forget(self, channel: str) -> None:
-        """Does not ask for a channel any more; whoever waits for it is let go."""
+    async def leave(self, channel: str) -> None:
+        """Listens to a channel no more; whoever waits for it is let go."""
         confirmed = self._wanted.pop(channel, None)
         if confirmed is not None:
             confirmed.set()
-
-    async def leave(self, channel: str) -> None:
-        """Listens to a channel no more."""
-        if self._wanted.pop(channel, None) is not None:
             await self._tell("unsubscribe", channel)
 
     async def stop(self) -> None:
         """Ends."""
         self._stopped = True
         if self._task is not None:
-            self._task.cancel()
-            # A connection that is being made may swallow the cancellation.
-            await self._close()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end({self._task})
         await self._close()
 
     async def _tell(self, verb: str, channel: str) -> None:
         pubsub = self._pubsub
         if pubsub is not None:
             # Where this fails the listener notices, and asks for all channels anew.
-            with contextlib.suppress(exceptions.RedisError, OSError, RuntimeError):
+            with contextlib.suppress(*AWAY, RuntimeError):
                 await getattr(pubsub, verb)(channel)
 
     async def _run(self) -> None:
@@ -207,7 +240,7 @@ class _Subscription:
             failed: Exception | None = None
             try:
                 await self._listen()
-            except (exceptions.RedisError, OSError, TimeoutError) as error:
+            except AWAY as error:
                 _log.info("the subscription ended: %s", error)
                 failed = error
             if self._pubsub is not None:
@@ -215,10 +248,13 @@ class _Subscription:
             for confirmed in self._wanted.values():
                 confirmed.clear()
             await self._close()
-            with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
-                await self._all.lost(self._node, failed)
+            with contextlib.suppress(*AWAY):
+                if not await self._all.lost(self._node, failed):
+                    break
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+        for confirmed in self._wanted.values():
+            confirmed.set()
 
     async def _listen(self) -> None:
         pubsub = await self._all.open(self._node)
@@ -233,15 +269,14 @@ class _Subscription:
         self._pubsub = pubsub
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
-        pings = loop.create_task(self._ping(pubsub)) if self._pings else None
+        pings = self._begin_pings(pubsub)
         try:
             missing = set(self._wanted)
             async for message in pubsub.listen():
                 self._heard = loop.time()
                 channel = _text(message["channel"])
                 if message["type"] == "message":
-                    self.events += 1
-                    self._on_event(channel, msgpack.unpackb(message["data"], strict_map_key=False))
+                    self._take(channel, message["data"])
                 elif message["type"] == "subscribe":
                     if channel in self._wanted:
                         self._wanted[channel].set()
@@ -253,21 +288,37 @@ class _Subscription:
             if pings is not None:
                 pings.cancel()
 
-    async def _ping(self, pubsub: PubSub) -> None:
+    def _take(self, channel: str, data: bytes) -> None:
+        """Passes an event on; a stranger's does no harm to the others."""
+        self.events += 1
+        try:
+            self._on_event(channel, msgpack.unpackb(data, strict_map_key=False))
+        except Exception as error:  # noqa: BLE001  anybody may publish anything there
+            _log.warning("channel %s: not an event of batchq's (%r)", channel, error)
+
+    def _begin_pings(self, pubsub: PubSub) -> asyncio.Task[None] | None:
+        if self._seconds is None:
+            return None
+        return asyncio.get_running_loop().create_task(self._ping(pubsub, self._seconds))
+
+    async def _ping(self, pubsub: PubSub, seconds: float) -> None:
+        """Gives the connection up when it gives no sign of life for so many seconds."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_PING_SECONDS)
-            if loop.time() - self._heard > 2 * _PING_SECONDS:
+            await asyncio.sleep(max(seconds, _LEAST_PING_SECONDS))
+            asked = loop.time()
+            with contextlib.suppress(*AWAY, RuntimeError):
+                await pubsub.ping()
+            await asyncio.sleep(seconds)
+            if self._heard < asked:
                 _log.warning("the subscription gives no sign of life")
                 await self._close()
                 return
-            with contextlib.suppress(exceptions.RedisError, OSError, RuntimeError):
-                await pubsub.ping()
 
     async def _close(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
-            with contextlib.suppress(exceptions.RedisError, OSError, RuntimeError):
+            with contextlib.suppress(*AWAY, RuntimeError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from batchq.broker.state import ParkKey
@@ -18,7 +19,7 @@ from batchq.model import KIB, CloseRequest, End, Numbering, Pushed, PushRequest
 from batchq.stores.redis import complaints, scripts
 from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.readers import read_end
-from batchq.stores.redis.slots import Place, PushCall, Slot
+from batchq.stores.redis.slots import Lane, Place, PushCall, Slot
 from batchq.stores.redis.state import read_producer
 
 _log: Final = logging.getLogger("batchq.redis")
@@ -90,13 +91,13 @@ class Writers:
             if numbering is None:
                 await self._send(slot, call, first=first)
                 return
-            lane = slot.lanes.setdefault(numbering.producer, asyncio.Lock())
-            async with lane:
+            async with _lane(slot, numbering.producer):
                 await self._send(slot, call, first=first)
-            if not lane.locked() and slot.lanes.get(numbering.producer) is lane:
-                del slot.lanes[numbering.producer]
         except BatchqError as error:
             call.answer(error)
+        except Exception as error:
+            call.answer(error)
+            raise
 
     async def _send(self, slot: Slot, call: PushCall, *, first: bool) -> None:
         request = call.request
@@ -364,6 +365,12 @@ class Writers:
             return False
         return known >= (numbering.epoch, numbering.seq)
 
+    def fail_overdue(self, slot: Slot, error: BatchqError) -> None:
+        """Answers those whose wait is over: Redis is away."""
+        for call in [call for call in slot.room if call.over]:
+            self._leave_room(slot, call)
+            call.answer(error)
+
     def recheck(self, slot: Slot) -> None:
         """Lets all be tried: something may have been missed."""
         for place in slot.parked.values():
@@ -399,6 +406,20 @@ class Writers:
         for call in list(slot.room):
             self._leave_room(slot, call)
             call.answer(error)
+
+
+@asynccontextmanager
+async def _lane(slot: Slot, producer: str) -> AsyncIterator[None]:
+    """Waits for a producer's turn; what nobody uses is forgotten, however it ends."""
+    lane = slot.lanes.setdefault(producer, Lane())
+    lane.users += 1
+    try:
+        async with lane.lock:
+            yield
+    finally:
+        lane.users -= 1
+        if not lane.users:
+            del slot.lanes[producer]
 
 
 __all__ = ["Unavailable", "Writers"]

@@ -22,11 +22,10 @@ local PRODUCERS = base .. ':producers'
 local GARBAGE = base .. ':garbage'
 
 local JOIN_BELOW = 65536 -- bytes up to which small pushes are joined to one block
-local MOST_BLOCKS = 512 -- blocks that one batch may span
 local MOST_DUE = 64 -- deadlines that one call sees to
 local QUIET = 300000 -- microseconds
 local MOST_GENS = 8 -- failovers that a life remembers
-local MOST_RUNS = 64 -- pieces that a run of ready lines may be put together of
+local RUNS_AT_ONCE = 64 -- pieces of a run of ready lines that are read at once
 
 local function int(number)
   return string.format('%.0f', number)
@@ -238,18 +237,20 @@ end
 
 -- The consecutive lines that start at the lowest ready one, or nil.
 local function first_run()
-  local run = nil
-  if L.nr > 0 then
-    for _, packed in ipairs(call('ZRANGE', RUNS, 0, MOST_RUNS - 1)) do
+  local run, at = nil, 0
+  while at < L.nr do
+    for _, packed in ipairs(call('ZRANGE', RUNS, at, at + RUNS_AT_ONCE - 1)) do
       local piece = cmsgpack.unpack(packed)
       if not run then
         run = { piece[1], piece[2], piece[3], piece[4], piece[5] }
       elseif piece[1] == run[4] then
         run[4], run[5] = piece[4], piece[5]
       else
+        at = L.nr
         break
       end
     end
+    at = at + RUNS_AT_ONCE
   end
   if not run then
     if L.fo == L.lines then

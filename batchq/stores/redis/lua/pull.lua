@@ -147,7 +147,7 @@ else
   local wanted = math.min(A.min, run.n)
   local n, blocks = run[3], 0
   stop, stop_position = run[1], run[2]
-  while stop < run[4] and lines_left > 0 and blocks < MOST_BLOCKS do
+  while stop < run[4] and lines_left > 0 do
     if bytes_left <= 0 and blocks > 0 then
       break
     end

@@ -1,0 +1,28 @@
+"""How work beside the calls ends: soon, whatever redis-py does with a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+_log: Final = logging.getLogger("batchq.redis")
+
+_AGAIN_SECONDS: Final = 0.25
+_MOST_SECONDS: Final = 2.0
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and waits for their end, for a few seconds at most.
+
+    A connection that is being made may swallow a cancellation, so that it is repeated.
+    """
+    left = {task for task in tasks if not task.done()}
+    give_up = asyncio.get_running_loop().time() + _MOST_SECONDS
+    while left and asyncio.get_running_loop().time() < give_up:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    if left:
+        _log.warning("%d tasks did not end in %g s", len(left), _MOST_SECONDS)
