@@ -12,9 +12,11 @@ import pytest
 from faults.copying import QUICK
 from support.copies import start
 from support.faults import Fault, Kind, Way
+from support.holding import holding
 from support.proxy import Proxy, address_of, proxy_in_thread
 from support.servers import ServerProcess, serving
 from support.stream import assert_identical
+from support.waiting import until
 
 from batchq_client import Client, Pulled
 from batchq_client.copy import (
@@ -27,7 +29,10 @@ from batchq_client.copy import (
     write_queue,
 )
 from batchq_client.copy.reader import Mark, QueueReader
+from batchq_client.copy.source import Cut
+from batchq_client.copy.writer import QueueWriter
 
+MANY = CopyOptions(in_flight=8)
 LINES = [b"%06d of a file\n" % number for number in range(20_000)]
 
 
@@ -127,11 +132,11 @@ async def test_a_reader_that_fails_gives_its_lines_back() -> None:
 
 
 @pytest.mark.parametrize("way", list(Way))
-async def test_a_body_that_is_delayed_ends_in_its_place(tmp_path: Path, way: Way) -> None:
+async def test_connections_that_stand_still_for_a_while(tmp_path: Path, way: Way) -> None:
     source, target = tmp_path / "s", tmp_path / "d"
     source.write_bytes(b"".join(LINES))
     async with serving() as server, Proxy(server.address) as proxy:
-        # In the middle of a body, on one connection of each side: later batches overtake it.
+        # In the middle of a body, on one connection of each side.
         proxy.inject(*[Fault(Kind.DELAY, way, after=30_000, seconds=0.5)] * 8)
         queue = QueueAddress(proxy.url, "q")
         await asyncio.gather(
@@ -140,6 +145,32 @@ async def test_a_body_that_is_delayed_ends_in_its_place(tmp_path: Path, way: Way
         )
         assert proxy.counts[Kind.DELAY] >= 1
     assert_identical(source, target)
+
+
+async def test_a_body_that_is_held_back_ends_in_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "d"
+    async with serving() as server, Proxy(server.address) as proxy:
+        queue = QueueAddress(server.url, "q")
+        reading = asyncio.create_task(
+            read_queue(queue, PathAddress(target), QUICK, Progress(), Summary("", ""))
+        )
+        async with holding(proxy.url, 3, body=True) as (client, released):
+            writer = QueueWriter(client, "q", MANY, Progress())
+            await writer.open()
+            for line in LINES[:5]:
+                await writer.push(Cut(line, 1))
+            # Of batches 1 to 5, the last two have overtaken the third, and wait for it.
+            await until(
+                server.store, "q", lambda stats: (stats.parked_pushes, stats.lines) == (2, 2)
+            )
+            told = await client.queue("q")
+            assert (told.parked_pushes, told.lines) == (2, 2)
+            assert proxy.connections == 1
+            released.set()
+            await writer.close(None, unterminated=False)
+            assert proxy.connections == 1, "all of it went over one connection"
+        await reading
+    assert target.read_bytes() == b"".join(LINES[:5])
 
 
 async def test_two_readers_share_a_queue(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
 from support.faults import AnswerWatch, Fault, Kind, Way
@@ -25,6 +26,7 @@ class Owner(Protocol):
     """The proxy, as a connection sees it."""
 
     target: Address
+    latency: float
 
     def take(self) -> Fault | None:
         """Gives the next injected fault to the connection that asks."""
@@ -155,7 +157,7 @@ class Link:
         loop = asyncio.get_running_loop()
         await self._strike(flow)
         try:
-            while data := await loop.sock_recv(flow.source, _CHUNK):
+            async for data in _later(loop, flow.source, self._proxy.latency):
                 if flow is self._up:
                     await self._client_sends(data)
                 await self._harm(flow, data)
@@ -246,3 +248,35 @@ class Link:
             asyncio.get_running_loop().call_later(
                 fault.seconds, lambda: self.end(reset=fault.reset)
             )
+
+
+async def _later(
+    loop: asyncio.AbstractEventLoop, source: socket.socket, latency: float
+) -> AsyncIterator[bytes]:
+    """Gives what comes, to its end, each piece ``latency`` seconds after it came."""
+    if not latency:
+        while data := await loop.sock_recv(source, _CHUNK):
+            yield data
+        return
+    coming: asyncio.Queue[tuple[float, bytes | OSError]] = asyncio.Queue()
+
+    async def take() -> None:
+        try:
+            while data := await loop.sock_recv(source, _CHUNK):
+                coming.put_nowait((loop.time() + latency, data))
+            coming.put_nowait((loop.time() + latency, b""))
+        except OSError as error:
+            coming.put_nowait((loop.time(), error))
+
+    taking = asyncio.create_task(take())
+    try:
+        while True:
+            due, came = await coming.get()
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            if isinstance(came, OSError):
+                raise came
+            if not came:
+                return
+            yield came
+    finally:
+        taking.cancel()

@@ -56,15 +56,19 @@ class Proxy:
     Args:
         target: host and port of the server; may be set anew when it was restarted.
         plan: the faults by chance; none without it.
+        latency: seconds that every byte is on its way, in each direction.
 
     Attributes:
         connections: how many were accepted.
         fired: the faults that struck, in that order.
     """
 
-    def __init__(self, target: Address, plan: FaultPlan | None = None) -> None:
+    def __init__(
+        self, target: Address, plan: FaultPlan | None = None, *, latency: float = 0.0
+    ) -> None:
         self.target = target
         self.plan = plan
+        self.latency = latency
         self.connections = 0
         self.fired: list[Fired] = []
         self._injected: deque[Fault] = deque()

@@ -92,9 +92,6 @@ def producer(response: httpx.Response) -> ProducerState | None:
 def health(response: httpx.Response) -> Health:
     """Reads the server's health."""
     told = _object(response)
-    longest = told.get("max_wait")
-    if type(longest) not in (int, float) or longest < 0:
-        longest = None
     return Health(
         status=str(told["status"]),
         version=str(told["version"]),
@@ -102,7 +99,7 @@ def health(response: httpx.Response) -> Health:
         promise=str(told["promise"]),
         max_body=_limit(told, "max_body"),
         max_queue_bytes=_limit(told, "max_queue_bytes"),
-        max_wait=None if longest is None else float(longest),
+        max_wait=_seconds(told, "max_wait"),
         fields=told,
     )
 
@@ -111,6 +108,14 @@ def _limit(told: dict[str, Any], name: str) -> int | None:
     """A limit in bytes; None where it is not told, or is none that can be."""
     limit = told.get(name)
     return limit if type(limit) is int and limit > 0 else None
+
+
+def _seconds(told: dict[str, Any], name: str) -> float | None:
+    """A limit in seconds; None where it is not told, or is none that can be."""
+    limit = told.get(name)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0:
+        return None
+    return float(limit)
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

@@ -87,6 +87,7 @@ async def _write(
         await _push_all(source, writer, record, options, limit)
     summary.digest = source.digest
     if options.keep_open:
+        await writer.flush()
         if writer.unterminated:
             summary.warnings.append(
                 "the last line had no newline; one was added, as the queue stays open"
@@ -119,7 +120,6 @@ async def _push_all(
             if record.wants(size):
                 record.sent(seq, size, f"xxh3-128:{digest.hexdigest()}")
             record.stored(writer.stored)
-    await writer.flush()
 
 
 async def read_queue(

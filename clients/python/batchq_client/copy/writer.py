@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from batchq_client.client import Client
 from batchq_client.copy.options import CopyOptions
-from batchq_client.copy.outcome import CopyError, Progress
+from batchq_client.copy.outcome import CopyError, Progress, QueueGone
 from batchq_client.copy.retry import Patience, patiently
 from batchq_client.copy.source import Cut
+from batchq_client.copy.stored import Stored
+from batchq_client.copy.target import Target
 from batchq_client.errors import (
     ClientError,
-    NoSuchQueue,
     QueueClosed,
     QueueReplaced,
     SequenceGap,
     TooLarge,
+    TotalsDiffer,
 )
 from batchq_client.model import End, Numbering, ProducerState, Pushed, QueueStats
+
+_T = TypeVar("_T")
 
 _OPEN_TRIES: Final = 5
 """A queue that others close and delete meanwhile is opened again so many times."""
 
 _FULL_WAIT: Final = 30.0
 """Seconds that one push waits for room before it asks again."""
+
+_DID: Final = "wrote to"
+"""What a writer did with its queue, in words."""
 
 
 class QueueWriter:
@@ -59,16 +67,13 @@ class QueueWriter:
         self._options = options
         self._progress = progress
         self._patience = Patience(options.retry_for)
+        self._target = Target(client, queue, self._patience)
         self._epoch = 0
         self.producer = f"copy-{secrets.token_hex(8)}"
         self._slots = asyncio.Semaphore(options.in_flight)
         self._pushes: set[asyncio.Task[None]] = set()
-        self._failure: BaseException | None = None
-        self._telling: asyncio.Future[None] | None = None
         self._seq = 0
-        self._stored = 0  # all numbers below this one are stored
-        self._done: set[int] = set()  # numbers above it that are
-        self._moved = asyncio.Condition()
+        self._stored = Stored()
         self._base = (0, 0)  # lines and bytes that the life had before
         self._mixed = False  # others' lines stand between this writer's
         self.queue_id: str | None = None
@@ -91,13 +96,13 @@ class QueueWriter:
             try:
                 pushed = await self._claim()
             except QueueClosed:
-                await self._clear()
+                await self._target.clear(self.queue_id)
                 continue
             self.queue_id = pushed.queue_id
             if not pushed.duplicate:
                 self._base = (pushed.offset, pushed.position)
                 self.alone = self._base == (0, 0)
-            self._seq = self._stored = 1
+            self._seq = self._stored.below = 1
             return
         raise CopyError(f"queue {self._queue!r} is closed again and again by somebody else")
 
@@ -112,12 +117,7 @@ class QueueWriter:
 
     async def stats(self) -> QueueStats | None:
         """The queue as it is, or None where there is none."""
-        try:
-            return await patiently(
-                self._patience, lambda: self._client.queue(self._queue, queue_id=self.queue_id)
-            )
-        except (NoSuchQueue, QueueReplaced):
-            return None
+        return await self._target.stats(self.queue_id)
 
     async def resume(self, producer: str, queue_id: str | None) -> QueueStats | None:
         """Goes on as an earlier writer, whose batches that are still under way are fenced off.
@@ -137,61 +137,33 @@ class QueueWriter:
             ClientError: the server can't be reached, or refuses.
         """
         self.producer, self.queue_id = producer, queue_id
-        state = await self._state()
-        stats = await self.stats()
-        if state is None or stats is None:
+        found = await self._target.found(producer, self.queue_id)
+        if found is None:
             if queue_id is not None:
-                raise CopyError(
-                    f"queue {self._queue!r} is not the one any more that the copy wrote to: it "
-                    "was deleted, or its server lost it"
-                )
+                raise QueueGone(self._queue, _DID)
             return None
+        stats, state = found
         self.queue_id = stats.queue_id
         if not stats.closed:
             self._epoch = state.epoch + 1
-            await self._claim()
+            # Its own close may have been under way, and come first.
+            with suppress(QueueClosed, QueueReplaced):
+                await self._claim()
             # Only now is it certain that no earlier batch is added any more.
-            state, stats = await self._state(), await self.stats()
-            if state is None or stats is None:
-                raise CopyError(f"queue {self._queue!r} was deleted meanwhile")
+            found = await self._target.found(producer, self.queue_id)
+            if found is None:
+                raise QueueGone(self._queue, _DID)
+            stats, state = found
         self.lines, self.bytes = state.lines, state.bytes
         self._base = (stats.lines - state.lines, stats.bytes - state.bytes)
         self.alone = self._base == (0, 0)
-        self._seq = self._stored = 1
+        self._seq = self._stored.below = 1
         return stats
 
     def had(self, stats: QueueStats) -> None:
         """Takes a closed queue for this writer's work: it has exactly the source's bytes."""
         self.queue_id, self.unterminated = stats.queue_id, stats.unterminated
         self.lines, self.bytes = stats.lines, stats.bytes - int(stats.unterminated)
-
-    async def _state(self) -> ProducerState | None:
-        """What the queue has of this writer."""
-        try:
-            return await patiently(
-                self._patience,
-                lambda: self._client.producer(self._queue, self.producer, queue_id=self.queue_id),
-            )
-        except (NoSuchQueue, QueueReplaced):
-            return None
-
-    async def _clear(self) -> None:
-        """Deletes a closed queue that holds nothing."""
-        stats = await self.stats()
-        if stats is None:
-            return
-        if not stats.closed:
-            return
-        if not stats.drained:
-            held = stats.ready_lines + stats.leased_lines
-            raise CopyError(
-                f"queue {self._queue!r} is closed and still holds {held} lines: read them first, "
-                "delete it, or write to another queue"
-            )
-        with suppress(NoSuchQueue, QueueReplaced):
-            await patiently(
-                self._patience, lambda: self._client.delete(self._queue, queue_id=stats.queue_id)
-            )
 
     async def push(self, cut: Cut) -> None:
         """Sends a batch; returns when there is room for another one in flight.
@@ -201,7 +173,7 @@ class QueueWriter:
             ClientError: the same, as the server said it.
         """
         await self._slots.acquire()
-        self._check()
+        self._stored.check()
         seq, self._seq = self._seq, self._seq + 1
         first_line = self.lines + 1
         expected = (self._base[0] + self.lines, self._base[1] + self.bytes)
@@ -220,54 +192,88 @@ class QueueWriter:
     @property
     def stored(self) -> int:
         """All batches with lower numbers are stored."""
-        return self._stored
+        return self._stored.below
 
     async def until_stored(self, below: int) -> None:
         """Waits until all batches with lower numbers are stored. Raises as ``push``."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._stored >= below or self._failure is not None)
-        self._check()
+        await self._stored.until(below)
 
     async def flush(self) -> None:
         """Waits until all that was pushed is stored. Raises as ``push``."""
-        while self._pushes and self._failure is None:
-            await asyncio.wait(self._pushes, return_when=asyncio.FIRST_COMPLETED)
-        self._check()
+        await self._stored.until(self._seq)
 
     async def close(self, digest: str | None, *, unterminated: bool) -> End:
-        """Waits until all is stored, then closes the queue. Raises as ``push``.
+        """Closes the queue behind all that was pushed. Raises as ``push``.
+
+        The close is sent at once, as the batch that comes next: the server keeps it until it
+        has those before it. So readers hear of the end together with the last lines, and not
+        when the writer has heard of them.
 
         Args:
             digest: over the exact bytes; it is not told where others wrote too.
-            unterminated: the source's last line has no newline.
+            unterminated: the source's last line has no newline; that is not told either where
+                others' lines may stand behind it.
         """
-        await self.flush()
-        stored = self.bytes + int(self.unterminated)
-        lines = None if self._mixed else self._base[0] + self.lines
-        total = None if self._mixed else self._base[1] + stored
+        closing = asyncio.create_task(self._close(digest, unterminated=unterminated))
+        stored = asyncio.create_task(self.flush())
+        try:
+            # Whichever fails first tells why.
+            await asyncio.wait((closing, stored), return_when=asyncio.FIRST_EXCEPTION)
+            self._stored.check()
+            end = await closing
+        finally:
+            await _end(closing, stored)
+        self._compare(end.producer)
         if not self.alone:
-            self._progress.warnings.append(
-                f"queue {self._queue!r} has lines of other writers: it is closed without a digest"
-            )
-        end = await patiently(
-            self._patience,
+            self._warn_of_others(newline=self._mixed and unterminated)
+        return end
+
+    async def _close(self, digest: str | None, *, unterminated: bool) -> End:
+        # Totals that are the queue's prove that there are no lines but those that they count.
+        with suppress(TotalsDiffer):
+            if not self._mixed:
+                return await self._send_close(
+                    lines=self._base[0] + self.lines,
+                    total_bytes=self._base[1] + self._own_bytes,
+                    digest=digest if self.alone else None,
+                    unterminated=unterminated,
+                )
+        self.alone, self._mixed = False, True
+        await self.flush()
+        self._compare(await self._target.state(self.producer, self.queue_id))
+        return await self._send_close()
+
+    async def _send_close(self, **told: Any) -> End:
+        seq = self._seq
+        return await self._in_turn(
+            seq,
             lambda: self._client.close(
-                self._queue,
-                lines=lines,
-                total_bytes=total,
-                digest=digest if self.alone else None,
-                unterminated=unterminated,
-                numbering=self._number(self._seq),
-                queue_id=self.queue_id,
+                self._queue, numbering=self._number(seq), queue_id=self.queue_id, **told
             ),
         )
-        has = end.producer
-        if has is not None and (has.lines, has.bytes) != (self.lines, stored):
+
+    @property
+    def _own_bytes(self) -> int:
+        """Payload bytes that the queue should have of this writer."""
+        return self.bytes + int(self.unterminated)
+
+    def _compare(self, has: ProducerState | None) -> None:
+        """Compares what the queue has of this writer with what it sent.
+
+        Raises:
+            CopyError: they differ.
+        """
+        if has is not None and (has.lines, has.bytes) != (self.lines, self._own_bytes):
             raise CopyError(
                 f"the server counts {has.lines} lines and {has.bytes} bytes of this writer, "
-                f"which sent {self.lines} and {stored}"
+                f"which sent {self.lines} and {self._own_bytes}"
             )
-        return end
+
+    def _warn_of_others(self, *, newline: bool) -> None:
+        text = f"queue {self._queue!r} has lines of other writers: it is closed without a digest"
+        if newline:
+            text += ", and with the newline that the last line of the source lacks"
+        self._progress.warnings.append(text)
 
     async def abandon(self) -> None:
         """Stops what is under way. The queue stays open."""
@@ -275,66 +281,64 @@ class QueueWriter:
             task.cancel()
         if self._pushes:
             await asyncio.wait(self._pushes)
-        if self._telling is not None:
-            await self._telling
 
     def _number(self, seq: int) -> Numbering:
         return Numbering(self.producer, self._epoch, seq)
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _delivered(self, task: asyncio.Task[None]) -> None:
         self._pushes.discard(task)
         self._slots.release()
-        if not task.cancelled() and task.exception() is not None and self._failure is None:
-            self._failure = task.exception()
-            self._telling = asyncio.ensure_future(self._tell())
-
-    async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._stored.fail(error)
 
     async def _deliver(
         self, seq: int, cut: Cut, first_line: int, expected: tuple[int, int]
     ) -> None:
-        while True:
-            stored = self._stored
-            try:
-                pushed = await self._client.push(
+        try:
+            pushed = await self._in_turn(
+                seq,
+                lambda: self._client.push(
                     self._queue,
                     cut.data,
                     numbering=self._number(seq),
                     queue_id=self.queue_id,
                     wait=_FULL_WAIT,
-                )
-            except SequenceGap as error:
-                await self._turn(seq, stored, error)
-            except TooLarge as error:
-                raise CopyError(_too_large(cut, first_line, error)) from error
-            except ClientError as error:
-                await self._patience.bear(error, repeatable=True)
-            else:
-                break
-        self._patience.restored()
+                ),
+            )
+        except TooLarge as error:
+            raise CopyError(_too_large(cut, first_line, error)) from error
         self._note(pushed, expected)
         self._progress.lines += cut.lines
         self._progress.bytes += len(cut.data)
-        await self._advance(seq)
+        self._stored.add(seq)
+
+    async def _in_turn(self, seq: int, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Makes a numbered request, until it is answered.
+
+        Raises:
+            CopyError: it has gone on for too long, or the queue has not what it should.
+            ClientError: the server refuses.
+        """
+        while True:
+            stored = self._stored.below
+            try:
+                answer = await call()
+            except SequenceGap as error:
+                await self._turn(seq, stored, error)
+            except QueueReplaced as error:
+                raise QueueGone(self._queue, _DID) from error
+            except ClientError as error:
+                await self._patience.bear(error, repeatable=True)
+            else:
+                self._patience.restored()
+                return answer
 
     def _note(self, pushed: Pushed, expected: tuple[int, int]) -> None:
         """Notices lines of other writers between this one's."""
         if not pushed.duplicate and (pushed.offset, pushed.position) != expected:
             self.alone = False
             self._mixed = True
-
-    async def _advance(self, seq: int) -> None:
-        self._done.add(seq)
-        while self._stored in self._done:
-            self._done.remove(self._stored)
-            self._stored += 1
-        await self._tell()
 
     async def _turn(self, seq: int, stored: int, error: SequenceGap) -> None:
         """Waits until all batches before this one are stored, to send it again then.
@@ -354,8 +358,14 @@ class QueueWriter:
         if stored >= seq:
             # It was its turn: whatever the server waits for, asking at once won't help.
             await self._patience.bear(error, repeatable=True, passing=True)
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._stored >= seq)
+        await self._stored.until(seq)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Ends tasks that are of no use any more; what they say is not asked for."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _too_large(cut: Cut, first_line: int, error: TooLarge) -> str:
