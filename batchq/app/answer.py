@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from batchq.formats import Form, body_of
+from batchq.formats import Form
 from batchq.model import End, Nothing, ProducerState, PullAnswer, Pulled, Pushed
 
 Header = tuple[bytes, bytes]
@@ -50,8 +50,14 @@ def pushed(result: Pushed) -> Answer:
     return Answer(200, headers)
 
 
-def pulled(result: PullAnswer, form: Form) -> Answer:
-    """Answers a pull: 200 with lines, 204 for nothing now, or 204 that tells the end."""
+def pulled(result: PullAnswer, form: Form, body: bytes) -> Answer:
+    """Answers a pull: 200 with lines, 204 for nothing now, or 204 that tells the end.
+
+    Args:
+        result: what the store gave.
+        form: what the lines are given in.
+        body: the lines in that form, where there are any.
+    """
     headers = [NO_STORE]
     if result.queue_id is not None:
         headers.append((b"queue-id", result.queue_id.encode()))
@@ -61,7 +67,7 @@ def pulled(result: PullAnswer, form: Form) -> Answer:
         case Pulled():
             headers += _batch(result)
             headers.append(_CONTENT_TYPE[form])
-            return Answer(200, headers, body_of(result, form))
+            return Answer(200, headers, body)
         case End():
             return Answer(204, headers + _end(result))
         case Nothing():

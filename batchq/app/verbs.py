@@ -19,9 +19,19 @@ from batchq.app.answer import Answer
 from batchq.app.attend import attended
 from batchq.app.call import Call
 from batchq.app.settings import Settings
+from batchq.app.turns import Turns
 from batchq.errors import BadRequest, Unprocessable, UnsupportedMediaType
-from batchq.formats import batch_from, negotiate
-from batchq.model import DIGEST, KIB, MAX_INTEGER, CloseRequest, PullRequest, PushRequest
+from batchq.formats import batch_from, body_of, check_type, negotiate
+from batchq.model import (
+    DIGEST,
+    KIB,
+    MAX_INTEGER,
+    MIB,
+    CloseRequest,
+    Pulled,
+    PullRequest,
+    PushRequest,
+)
 from batchq.stores.base import Store
 
 _CLOSE_BODY: Final = 64 * KIB
@@ -31,6 +41,10 @@ _IGNORED_BODY: Final = 64 * KIB
 """Bytes of the largest body where none has a meaning. Its end is waited for all the same:
 a request that breaks off has no effect, and an answer before its end costs Hypercorn's
 HTTP/2 side the connection."""
+
+_NAMED_BYTES: Final = MIB
+"""Payload bytes of the largest batch that is given in JSON or msgpack, a single line aside:
+as much as is written without a pause. A pull may always give less than was asked for."""
 
 _CLOSE_FIELDS: Final = ("lines", "bytes", "digest", "unterminated")
 
@@ -43,11 +57,13 @@ class Service:
         store: holds the queues.
         settings: limits and defaults.
         waiting: the tasks of pulls that wait, or whose answer is on its way out.
+        turns: where long work on bodies waits for its turn.
     """
 
     store: Store
     settings: Settings
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
+    turns: Turns = field(default_factory=Turns)
 
 
 Handler = Callable[[Service, Call, str], Awaitable[Answer]]
@@ -73,9 +89,12 @@ async def _push(service: Service, call: Call, segment: str) -> Answer:
     wait = parameters.push_wait(call.query)
     queue_id = parameters.queue_id(call.headers)
     numbering = parameters.numbering(call.headers)
+    kind = call.text(b"content-type")
+    check_type(kind, call.text(b"content-encoding"))
     pieces = await call.body(service.settings.max_body)
-    batch = batch_from(pieces, call.text(b"content-type"), call.text(b"content-encoding"))
+    steps = batch_from(pieces, kind)
     del pieces
+    batch = await service.turns.run(steps)
     # Nobody watches for the client from here on: what is being stored is finished, and
     # a client that did not get its answer may send a numbered batch again.
     return answer.pushed(
@@ -95,7 +114,7 @@ async def _pull(service: Service, call: Call, segment: str) -> Answer:
         queue=queue,
         min=asked.min,
         max=asked.max,
-        max_bytes=min(asked.max_bytes, settings.max_body),
+        max_bytes=min(asked.max_bytes, settings.max_body if form.plain else _NAMED_BYTES),
         wait=settings.default_wait if asked.wait is None else min(asked.wait, settings.max_wait),
         partial=asked.partial,
         lease=asked.lease,
@@ -104,9 +123,9 @@ async def _pull(service: Service, call: Call, segment: str) -> Answer:
         queue_id=parameters.queue_id(call.headers),
         utf8=form.utf8,
     )
-    return answer.pulled(
-        await attended(service.store.pull(request), call.gone(), service.waiting), form
-    )
+    result = await attended(service.store.pull(request), call.gone(), service.waiting)
+    body = await service.turns.run(body_of(result, form)) if isinstance(result, Pulled) else b""
+    return answer.pulled(result, form, body)
 
 
 async def _ack(service: Service, call: Call, segment: str) -> Answer:
