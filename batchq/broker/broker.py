@@ -167,9 +167,9 @@ class Broker:
                 self._forgotten(change)
 
     @property
-    def pending(self) -> bool:
-        """Something is decided and not yet committed."""
-        return bool(self._hub.outstanding)
+    def pending(self) -> int:
+        """How many changes are decided and not yet committed."""
+        return len(self._hub.outstanding)
 
     def abort(self, now: float, error: BatchqError, *, everything: bool) -> list[Change]:
         """Takes back what was decided and can't be made durable; its calls get the error.

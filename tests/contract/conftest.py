@@ -106,7 +106,7 @@ async def steps(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.start()
     loop = asyncio.get_running_loop()
     if isinstance(loop, _Loop) and isinstance(store, LocalStore):
-        loop.busy = lambda: store._broker.pending
+        loop.busy = lambda: bool(store._broker.pending)
     if isinstance(loop, _Loop) and isinstance(store, RedisStore | TwoServers):
         loop.busy = lambda: store.busy
     steps = Steps(store)

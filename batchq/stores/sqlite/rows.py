@@ -143,6 +143,11 @@ class LifeRows:
         if all(row.id != number for row in self.by_queue_id.values()):
             self._used.discard(number)
 
+    @property
+    def used(self) -> int:
+        """How many numbers are in use."""
+        return len(self._used)
+
     def free_number(self, taken: set[int]) -> int:
         """Gives a number for a new life, one that was not used lately.
 

@@ -22,6 +22,10 @@ OFFSET_BITS: Final = 46
 MAX_OFFSET: Final = (1 << OFFSET_BITS) - 1
 MAX_LIVES: Final = (1 << (63 - OFFSET_BITS)) - 1
 
+MAX_QUEUES: Final = 60_000
+"""Queues that may be held: there may be as many records of ended ones, and blocks of others that
+are still to be removed."""
+
 PAGE_SIZE: Final = 65536
 
 _CREATE: Final = """

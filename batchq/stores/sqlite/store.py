@@ -8,14 +8,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import apsw
 
-from batchq.broker import Change, Life, Load
-from batchq.errors import DiskFull, QueueFull, QueueReplaced, ShuttingDown, StoreUnavailable
+from batchq.broker import Change, Load
+from batchq.errors import DiskFull, QueueReplaced, ShuttingDown, StoreUnavailable
 from batchq.model import (
     MIB,
     CloseRequest,
@@ -28,13 +28,14 @@ from batchq.model import (
     PushRequest,
 )
 from batchq.stores.local import LocalStore
+from batchq.stores.sqlite.admission import Admission
 from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
 from batchq.stores.sqlite.lines_file import LinesFile, sync_if_there
 from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows, read_segments
 from batchq.stores.sqlite.lock import Lock, real_path
 from batchq.stores.sqlite.rows import LifeRows
-from batchq.stores.sqlite.schema import MAX_LIVES, MAX_OFFSET
+from batchq.stores.sqlite.schema import MAX_QUEUES
 from batchq.stores.sqlite.space import Reserve
 from batchq.stores.sqlite.transaction import Lines
 from batchq.stores.sqlite.writer import Told, Writer
@@ -107,6 +108,7 @@ class SqliteStore(LocalStore):
         self._failure: StoreUnavailable | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: Lock | None = None
+        self._admission: Admission | None = None
         self._writer: Writer | None = None
         self._loader: Loader | None = None
         self._file: LinesFile | None = None
@@ -139,10 +141,9 @@ class SqliteStore(LocalStore):
         self._loop = loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._reading_ended = loop.create_future()
-        if self._limits.queues * 2 > MAX_LIVES:
+        if self._limits.queues > MAX_QUEUES:
             raise StoreUnavailable(
-                f"--max-queues is {self._limits.queues}; a SQLite store holds at most "
-                f"{MAX_LIVES // 2}"
+                f"--max-queues is {self._limits.queues}; a SQLite store holds at most {MAX_QUEUES}"
             )
         try:
             await loop.run_in_executor(None, self._open)
@@ -172,6 +173,7 @@ class SqliteStore(LocalStore):
         except StoreUnavailable:
             connection.close(True)
             raise
+        self._admission = Admission(self.path, self._reserve, rows)
         lines = Lines(self._file, segments, used=options.fsync == "always")
         told = Told(
             committed=self._tell(self._committed),
@@ -268,20 +270,17 @@ class SqliteStore(LocalStore):
             life = self._broker.staged(request.queue, request.queue_id)
         except QueueReplaced:
             return await super().push(request)
-        if not _needs_no_room(life, request):
-            if self._reserve.low:
-                raise disk_full(self.path)
-            if life is not None and life.staged.offset + request.batch.lines > MAX_OFFSET:
-                raise QueueFull(
-                    f"queue {life.name!r} has had {life.staged.offset} lines, and a SQLite store "
-                    f"counts up to {MAX_OFFSET}; close or delete it, and push to a new one",
-                    queue_id=life.id,
-                )
+        if self._admission is not None:
+            self._admission.push(life, request, self._broker.pending)
         return await super().push(request)
 
     async def close(self, request: CloseRequest) -> End:
         """Closes a queue: see the contract."""
         self._check()
+        with suppress(QueueReplaced):
+            life = self._broker.staged(request.queue, request.queue_id)
+            if life is None and self._admission is not None:
+                self._admission.new_life(self._broker.pending)
         return await super().close(request)
 
     async def pull(self, request: PullRequest) -> PullAnswer:
@@ -386,18 +385,3 @@ class SqliteStore(LocalStore):
     def _loader_ended(self) -> None:
         if self._reading_ended is not None and not self._reading_ended.done():
             self._reading_ended.set_result(None)
-
-
-def _needs_no_room(life: Life | None, request: PushRequest) -> bool:
-    """Tells whether a push is answered without storing anything, duplicates above all.
-
-    One whose twin is on its way to the disk gets that one's answer.
-    """
-    if life is None or life.closing is not None:
-        return life is not None
-    numbering = request.numbering
-    known = life.producers.get(numbering.producer) if numbering is not None else None
-    if numbering is None or known is None or known.staged is None:
-        return False
-    staged = known.staged
-    return (numbering.epoch, numbering.seq) <= (staged.epoch, staged.seq)

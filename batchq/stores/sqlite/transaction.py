@@ -22,6 +22,7 @@ from batchq.broker import (
     Span,
 )
 from batchq.model import KIB, MIB, Numbering, ProducerState
+from batchq.stores.sqlite.garbage import Budget, collect
 from batchq.stores.sqlite.lines_file import LinesFile, write_all
 from batchq.stores.sqlite.rows import LifeRow, LifeRows
 from batchq.stores.sqlite.schema import block_id
@@ -32,9 +33,6 @@ _JOIN: Final = 256 * KIB
 
 _SPLIT: Final = 4 * MIB
 """Larger batches are cut to blocks of this size at line ends: blocks are read whole."""
-
-_COLLECT: Final = 32
-"""Blocks of deleted lives that are removed in one transaction."""
 
 _UPSERT_LIFE: Final = """
 INSERT INTO life (id, name, queue_id, head_offset, head_position, tail_offset, tail_position,
@@ -68,16 +66,6 @@ UNION ALL
 SELECT id, lines, position, size FROM extent WHERE id < ?3
     AND id >= coalesce((SELECT max(id) FROM extent WHERE id BETWEEN ?1 AND ?2), ?2)
 ORDER BY id
-"""
-
-_COLLECT_BLOCKS: Final = """
-DELETE FROM block WHERE id IN
-    (SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)
-"""
-
-_COLLECT_EXTENTS: Final = """
-DELETE FROM extent WHERE id IN
-    (SELECT id FROM extent WHERE id >= ? AND id < ? ORDER BY id LIMIT ?) RETURNING place, size
 """
 
 
@@ -194,17 +182,11 @@ class Transaction:
             self._rows.collected(number)
         self._lines.segments.committed(self._gone)
 
-    def collect(self) -> None:
-        """Removes some blocks of a deleted life, if there is one."""
-        number = next(iter(self._rows.garbage), None)
-        if number is None:
-            return
-        bounds = (block_id(number, 0), block_id(number + 1, 0))
-        extents = self._remove_extents(_COLLECT_EXTENTS, (*bounds, _COLLECT))
-        self._db.execute(_COLLECT_BLOCKS, (*bounds, _COLLECT))
-        if max(extents, self._db.changes()) < _COLLECT:
-            self._db.execute("DELETE FROM garbage WHERE life=?", (number,))
-            self._collected.append(number)
+    def collect(self, budget: Budget) -> None:
+        """Removes some blocks of deleted lives, if there are any."""
+        removed = collect(self._db, self._rows.garbage, budget)
+        self._collected += removed.lives
+        self._gone += removed.places
 
     # Changes
 
@@ -285,13 +267,7 @@ class Transaction:
         end = block_id(row.id, whole.end.offset)
         bounds = (block_id(row.id, first), end, end)
         self._db.execute(_DELETE_BLOCKS, bounds)
-        self._remove_extents(_DELETE_EXTENTS, bounds)
-
-    def _remove_extents(self, statement: str, bounds: tuple[int, int, int]) -> int:
-        """Removes blocks of the file of lines; gives how many."""
-        before = len(self._gone)
-        self._gone += [(place, size) for place, size in self._db.execute(statement, bounds)]
-        return len(self._gone) - before
+        self._gone += self._db.execute(_DELETE_EXTENTS, bounds)
 
     def _write_done(self, row: LifeRow, gone: list[Span], fresh: list[Span]) -> None:
         for past in gone:

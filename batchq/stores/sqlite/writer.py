@@ -20,6 +20,7 @@ import apsw
 from batchq.broker import Append, Change
 from batchq.model import MIB
 from batchq.stores.sqlite.errors import is_full
+from batchq.stores.sqlite.garbage import Budget
 from batchq.stores.sqlite.rows import LifeRows
 from batchq.stores.sqlite.space import Reserve
 from batchq.stores.sqlite.transaction import Lines, Transaction
@@ -34,6 +35,13 @@ answered all at once would all send at once, and the disk would wait for them.""
 
 _GROUP_CHANGES: Final = 4096
 """Changes at which it is."""
+
+_COLLECT_STEPS: Final = 32
+"""Blocks of deleted lives that a transaction removes, and two for each of its changes: so more
+than changes make, and lives are gone sooner than others can be deleted."""
+
+_COLLECT_BYTES: Final = 32 * MIB
+"""Bytes of them that it removes, and two for each that it writes."""
 
 _LOOK_AGAIN: Final = 1.0
 """Seconds between looks whether a full disk has room again."""
@@ -246,7 +254,8 @@ class Writer:
 
     def _transact(self, transaction: Transaction, group: list[Change]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
-        transaction.collect()
+        steps, size = len(group), sum(map(_payload, group))
+        transaction.collect(Budget(_COLLECT_STEPS + 2 * steps, _COLLECT_BYTES + 2 * size))
         for change in group:
             transaction.write(change)
         transaction.finish()
