@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from batchq.cli.flags import seconds
+from batchq.cli.haproxy_files import check_output, read_config, write_config
+from batchq.cli.haproxy_moves import (
+    move_command,
+    moves_command,
+    queue_name,
+    slot_command,
+    told,
+)
 from batchq.haproxy import (
     SLOTS,
     Found,
     Front,
-    Held,
     Hold,
     Layout,
     LayoutError,
@@ -25,15 +29,9 @@ from batchq.haproxy import (
     first,
     moved_queues,
     moves,
-    read,
     rebalanced,
     render,
-    script,
-    slot_of,
 )
-from batchq.model import QUEUE_NAME
-from batchq_client import Client
-from batchq_client.errors import ClientError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -77,10 +75,10 @@ def _shard(text: str) -> Shard:
         raise click.BadParameter(str(error), param_hint="--shard") from None
 
 
-def _queue(text: str) -> str:
-    if QUEUE_NAME.fullmatch(text) is None:
-        raise click.BadParameter(f"{text!r} is not a queue's name")
-    return text
+def _output(text: str) -> Path:
+    if not text:
+        raise click.BadParameter("an empty name is no file")
+    return Path(text)
 
 
 @click.group(invoke_without_command=True, help=_HELP)
@@ -102,7 +100,7 @@ def _queue(text: str) -> str:
     "--stay",
     "stays",
     multiple=True,
-    type=_queue,
+    type=queue_name,
     metavar="QUEUE",
     help="A queue that stays on its shard when its slot moves, as it is busy. May be repeated.",
 )
@@ -110,7 +108,7 @@ def _queue(text: str) -> str:
     "--settle",
     "settles",
     multiple=True,
-    type=_queue,
+    type=queue_name,
     metavar="QUEUE",
     help="A queue that stayed and now goes where its slot is. May be repeated.",
 )
@@ -173,11 +171,7 @@ def _queue(text: str) -> str:
 )
 @_flag("log-all", is_flag=True, help="Log every request, not only those that went wrong.")
 @_flag("stats-socket", metavar="PATH", default="", help="A socket for HAProxy's own commands.")
-@_flag(
-    "output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write.  [default: the standard output]",
-)
+@_flag("output", type=_output, metavar="FILE", help="The file to write.  [default: stdout]")
 @click.pass_context
 def haproxy(context: click.Context, /, **flags: Any) -> None:
     """Writes a configuration, unless a subcommand is asked for."""
@@ -186,62 +180,27 @@ def haproxy(context: click.Context, /, **flags: Any) -> None:
     shards: list[Shard] = list(flags["shards"])
     if not shards:
         raise click.UsageError("name the shards: --shard NAME=HOST:PORT, once for each")
+    output: Path | None = flags["output"]
     try:
-        was = None if flags["was"] is None else _read(flags["was"])
+        was = None if flags["was"] is None else read_config(flags["was"])
         layout, hold = _layout(was, flags)
-        _check_output(flags["output"], flags["was"], layout)
+        if output is not None:
+            check_output(output, layout, flags["was"], None if was is None else was.layout)
         front = {name: flags[name] for name in _DEFAULTS if name in flags} | {"hold": hold}
         text = render(Front(**{**front, "shards": shards, "layout": layout}))
     except LayoutError as error:
         raise click.ClickException(str(error)) from None
     if was is not None:
-        for line in _moves(was.layout, layout):
+        for line in told(was.layout, layout):
             click.echo(line, err=True)
-    if flags["output"] is None:
+    if output is None:
         click.echo(text, nl=False)
     else:
-        _write(flags["output"], text)
+        write_config(output, text)
 
 
-@haproxy.command("moves")
-@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--copies",
-    is_flag=True,
-    help="Ask the shards which queues there are, and print the shell script that moves them.",
-)
-def moves_command(old: Path, new: Path, *, copies: bool) -> None:
-    """Print which slots have other shards in the configuration NEW than in OLD.
-
-    The shards are asked without HAProxy, at their addresses in the two files.
-    """
-    try:
-        before, after = _read(old), _read(new)
-        lines = _moves(before.layout, after.layout)
-        if copies:
-            text = script(asyncio.run(_queues(before, after)))
-    except (LayoutError, ClientError) as error:
-        raise click.ClickException(str(error)) from None
-    if copies:
-        click.echo(text, nl=False)
-    else:
-        for line in lines:
-            click.echo(line)
-
-
-@haproxy.command("slot")
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("queues", nargs=-1, required=True, type=_queue, metavar="QUEUE...")
-def slot_command(config: Path, queues: Sequence[str]) -> None:
-    """Print each QUEUE's slot and shard in the configuration CONFIG."""
-    try:
-        layout = _read(config).layout
-    except LayoutError as error:
-        raise click.ClickException(str(error)) from None
-    for queue in queues:
-        slot = slot_of(queue, len(layout.owners))
-        click.echo(f"{queue}: slot {slot}, shard {layout.shard_of(queue)}")
+for _command in (moves_command, move_command, slot_command):
+    haproxy.add_command(_command)
 
 
 def _layout(was: Found | None, flags: dict[str, Any]) -> tuple[Layout, Hold]:
@@ -267,87 +226,3 @@ def _layout(was: Found | None, flags: dict[str, Any]) -> tuple[Layout, Hold]:
         slot for move in moves(was.layout, layout) for slot in range(move.first, move.last + 1)
     }
     return layout, Hold(moved, moved_queues(was.layout, layout))
-
-
-def _check_output(output: Path | None, was: Path | None, layout: Layout) -> None:
-    """Refuses to overwrite the record of another layout that nobody named."""
-    if output is None or was is not None or not output.exists():
-        return
-    try:
-        there = read(output.read_text()).layout
-    except (LayoutError, UnicodeDecodeError):
-        raise LayoutError(f"{output} is there, and is another kind of file") from None
-    if there != layout:
-        raise LayoutError(
-            f"{output} maps the slots otherwise, and queues may live there: say --was {output}, "
-            "or remove it where there are no queues yet"
-        )
-
-
-def _read(path: Path) -> Found:
-    """Reads a configuration.
-
-    Raises:
-        LayoutError: it is none; the text names the file.
-    """
-    try:
-        return read(path.read_text())
-    except (LayoutError, UnicodeDecodeError, OSError) as error:
-        raise LayoutError(f"{path}: {error}") from None
-
-
-def _moves(old: Layout, new: Layout) -> list[str]:
-    lines = [str(move) for move in moves(old, new)]
-    lines += [
-        f"queue {queue}: {old.shard_of(queue)} -> {new.shard_of(queue)}"
-        for queue in sorted(moved_queues(old, new))
-    ]
-    lines += [f"queue {queue} stays on {shard}" for queue, shard in sorted(new.stays.items())]
-    return lines or ["nothing moves"]
-
-
-async def _queues(old: Found, new: Found) -> list[Held]:
-    """Asks the shards that lose slots for their queues."""
-    found = []
-    sources = {move.source for move in moves(old.layout, new.layout)}
-    sources |= {old.layout.shard_of(queue) for queue in moved_queues(old.layout, new.layout)}
-    for name in sorted(sources):
-        source = old.shards[name]
-        async with Client(source.url) as client:
-            for one in await client.queues():
-                home, target = old.layout.shard_of(one.queue), new.layout.shard_of(one.queue)
-                if home == name != target:
-                    leased = one.leased_lines
-                    found.append(
-                        Held(
-                            one.queue,
-                            source.url,
-                            new.shards[target].url,
-                            one.closed,
-                            one.ready_lines + leased,
-                            leased,
-                        )
-                    )
-    return found
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: it is the only record of the layout.
-
-    Raises:
-        ClickException: it can't be written.
-    """
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            written = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                written.chmod(0o644)
-                written.replace(path)
-            except BaseException:
-                written.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise click.ClickException(f"can't write {path}: {error.strerror}") from None

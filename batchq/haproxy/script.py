@@ -1,8 +1,8 @@
-"""Writes the shell script that moves queues from shard to shard, one ``batchq copy`` each.
+"""Writes the shell script that moves queues from shard to shard, one ``batchq haproxy move`` each.
 
 It runs while HAProxy answers these queues' calls with 503, so that nobody else writes or
-reads them. A source is closed first: only a closed queue has an end that says that no line
-is left and none is out on a lease.
+reads them. All that is known of a move is in the shards: the script may be run again, and
+written anew, whatever became of it before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ class Held:
         queue: its name.
         source: the URL of the shard that has it.
         target: the URL of the shard that is to have it.
-        closed: it is closed, and is to be closed there too.
         lines: lines that are in it, for the reader of the script.
         leased: those of them that are out on leases.
     """
@@ -28,7 +27,6 @@ class Held:
     queue: str
     source: str
     target: str
-    closed: bool
     lines: int
     leased: int
 
@@ -36,26 +34,13 @@ class Held:
 _HEAD: Final = """\
 #!/bin/sh
 # Moves queues from shard to shard, while HAProxy holds them. Written by
-# batchq haproxy moves --copies; it needs batchq and curl. Keep it until it ends with 0:
-# when it is run again, what was moved is skipped.
+# batchq haproxy moves --copies. When it does not end with 0, run it again: what was moved is
+# skipped, and what was not is still whole where it was.
 set -u
 failed=0
 
-move() { # move QUEUE FROM TO open|closed
-    found=$(curl -s -o /dev/null -w '%{http_code}' --max-time 10 "$2/queues/$1")
-    if [ "$found" = 404 ]; then return 0; fi
-    keep=
-    if [ "$4" = open ]; then
-        # Closed, it has an end: no line is left behind.
-        curl -fsS -o /dev/null --max-time 10 -X POST "$2/close/$1" || return 1
-        keep=--keep-open
-    fi
-    batchq copy --quiet --shared $keep "$2/$1" "$3/$1" || return 1
-    curl -fsS --max-time 10 -X DELETE "$2/queues/$1"
-}
-
-try() {
-    if move "$@"; then echo "$1: moved"; else echo "$1: not moved" >&2; failed=1; fi
+move() { # move QUEUE FROM TO
+    batchq haproxy move "$@" || failed=1
 }
 """
 
@@ -64,8 +49,7 @@ def script(queues: Sequence[Held]) -> str:
     """Writes the script; names and URLs need no quotes, as they are what they are."""
     lines = [_HEAD]
     for one in queues:
-        state = "closed" if one.closed else "open"
         lines.append(f"# {one.lines} lines, {one.leased} of them out on leases")
-        lines.append(f"try {one.queue} {one.source} {one.target} {state}")
+        lines.append(f"move {one.queue} {one.source} {one.target}")
     lines.append("exit $failed")
     return "\n".join(lines) + "\n"

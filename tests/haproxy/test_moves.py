@@ -42,16 +42,22 @@ class Documented:
     def _ported(self, block: str) -> str:
         return re.sub(r"\b(8080|810[1-4])\b", lambda match: self.ports[match[1]], block)
 
-    def run(self, block: str) -> str:
-        """Runs a block as a script; what it starts goes on."""
+    def run(self, block: str, status: int = 0, path: Path | None = None) -> str:
+        """Runs a block as a script; what it starts goes on.
+
+        Args:
+            block: the commands.
+            status: the exit code to expect.
+            path: a folder of commands that go before all others.
+        """
         # The shell's own variables are gone with it: only the files are left.
         script = f"set -e\n{block}\njobs -p >> {self._pids}\n"
         bin_ = Path(sys.executable).parent
         with (self.folder / "output").open("w+") as output:
             done = subprocess.run(
-                ["bash", "-c", script],
+                ["sh", "-c", script],  # as the page's blocks say
                 cwd=self.folder,
-                env=environment({"PATH": f"{bin_}:{os.environ['PATH']}"}),
+                env=environment({"PATH": f"{path or bin_}:{bin_}:{os.environ['PATH']}"}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -60,7 +66,7 @@ class Documented:
             )
             output.seek(0)
             said = output.read()
-        assert done.returncode == 0, said
+        assert done.returncode == status, said
         return said
 
     def layout(self, name: str) -> Layout:
@@ -147,6 +153,8 @@ async def test_a_shard_is_added_as_the_page_says(page: Documented, tmp_path: Pat
         page.up("a", "b", "c", "d")
 
         await unheld(client, opened)
+        assert not (await client.queue(opened)).closed
+        assert (await client.queue(closed)).closed
         # Nothing is left behind, and all is there, in order.
         homes = {name: shard for shard in "abcd" for name in await queues_of(page.url, shard)}
         assert homes == {name: after.shard_of(name) for name in homes}
@@ -161,17 +169,19 @@ async def test_a_shard_is_added_as_the_page_says(page: Documented, tmp_path: Pat
         assert getattr(rest, "data", None) == b"".join(lines("half", 100).splitlines(True)[40:])
         await client.push(opened, b"more\n")
 
-        # Who speaks to the life from before is told so.
-        with pytest.raises(QueueReplaced):
-            await client.push(
-                moved[3], b"2\n", numbering=Numbering("w", 0, 1), queue_id=busy.queue_id
-            )
-        with pytest.raises(QueueReplaced):
-            await client.pull(moved[3], wait=0, queue_id=busy.queue_id)
+        await told_of_the_move(client, moved[3], busy.queue_id)
     for copy in (writer, reader):
         _, errors = await asyncio.wait_for(copy.communicate(), 60)
         assert copy.returncode == 0, errors
     assert_identical(tmp_path / "other", tmp_path / "other.copy")
+
+
+async def told_of_the_move(client: Client, queue: str, queue_id: str) -> None:
+    """Who speaks to the life from before is told that it is over."""
+    with pytest.raises(QueueReplaced):
+        await client.push(queue, b"2\n", numbering=Numbering("w", 0, 1), queue_id=queue_id)
+    with pytest.raises(QueueReplaced):
+        await client.pull(queue, wait=0, queue_id=queue_id)
 
 
 async def only_held(url: str, held: list[str], others: list[str]) -> None:
@@ -263,7 +273,7 @@ async def test_busy_queues_stay_and_their_copies_go_on(page: Documented, tmp_pat
     for copy in (pinned_writer, pinned_reader):
         _, errors = await asyncio.wait_for(copy.communicate(), 60)
         assert copy.returncode == 1
-        assert b" is over" in errors, errors
+        assert b" is not the one any more" in errors, errors
 
     # Once it has ended, the queue that stayed is settled, and nothing is special any more.
     shards = re.findall(r"--shard (\S+?)[\s\"]", page.prepare)
@@ -285,3 +295,105 @@ def _folder(parent: Path, name: str) -> Path:
 
 async def _all_queues(page: Documented) -> list[str]:
     return [name for shard in "abc" for name in await queues_of(page.url, shard)]
+
+
+async def test_the_hold_is_over_when_every_old_process_has_gone(
+    page: Documented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two old processes, one with a poll: nothing may be moved before that has ended."""
+    page.run(page.start)
+    page.up("a", "b", "c")
+    page.run(page.prepare)
+    # The page's sleep, which tells that it was called.
+    shims = _shim(tmp_path, "sleep", 'echo >> "$SLEPT"; exec /bin/sleep "$@"')
+    slept = tmp_path / "slept"
+    monkeypatch.setenv("SLEPT", str(slept))
+    master = int((tmp_path / "haproxy.pid").read_text())
+    queue = next(f"q{n}" for n in range(999) if page.layout("was.cfg").shard_of(f"q{n}") == "a")
+    async with httpx.AsyncClient(base_url=page.url, timeout=60.0) as http:
+        (polled,) = _children(master)
+        assert (await http.post(f"/push/{queue}")).is_success
+        poll = asyncio.create_task(http.post(f"/pull/{queue}?wait=50&lease=9"))
+        await _waiting(f"http://127.0.0.1:{page.ports['8101']}", queue)
+        os.kill(master, signal.SIGUSR2)
+        await asyncio.to_thread(wait_until, lambda: len(_children(master)) == 2 and _hears(master))
+        holding = asyncio.create_task(asyncio.to_thread(page.run, page.hold, path=shims))
+        (resting,) = _children(master) - {polled}
+        await asyncio.to_thread(wait_until, partial(_is_gone, resting))
+
+        calls = len(slept.read_text()) if slept.exists() else 0
+
+        def goes_on() -> bool:
+            return holding.done() or (slept.exists() and len(slept.read_text()) > calls + 2)
+
+        await asyncio.to_thread(wait_until, goes_on)
+        assert not holding.done()
+        assert not _is_gone(polled)
+        async with Client(f"http://127.0.0.1:{page.ports['8101']}") as direct:
+            await direct.push(queue, b"1\n")
+        assert (await poll).content == b"1\n"
+    await holding
+    assert _is_gone(polled)
+
+
+def _shim(folder: Path, name: str, does: str) -> Path:
+    (folder / "shims").mkdir()
+    shim = folder / "shims" / name
+    shim.write_text(f"#!/bin/sh\n{does}\n")
+    shim.chmod(0o755)
+    return shim.parent
+
+
+def _children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def _hears(master: int) -> bool:
+    """The master has started anew, and takes signals."""
+    status = Path(f"/proc/{master}/status").read_text()
+    masks = dict(re.findall(r"^Sig(Blk|Cgt):\t(\w+)$", status, re.MULTILINE))
+    bit = 1 << (signal.SIGUSR2 - 1)
+    return bool(int(masks["Cgt"], 16) & ~int(masks["Blk"], 16) & bit)
+
+
+async def _waiting(url: str, queue: str) -> None:
+    """Waits until a pull waits at a shard."""
+    async with Client(url) as direct, asyncio.timeout(30):
+        while True:
+            if (await direct.queue(queue)).waiting_pulls:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_move_that_failed_is_made_again(page: Documented) -> None:
+    """As the page says: the same block again, which writes the script anew."""
+    page.run(page.start)
+    page.up("a", "b", "c")
+    page.run(page.prepare)
+    was, after = page.layout("was.cfg"), page.layout("next.cfg")
+    names = [f"q{n}" for n in range(400) if was.shard_of(f"q{n}") != after.shard_of(f"q{n}")]
+    taken, other, shut = names[:3]
+    target = f"http://127.0.0.1:{page.ports['8104']}"
+    async with Client(page.url) as client, Client(target) as direct:
+        for name in (taken, other, shut):
+            await client.push(name, lines(name, 500))
+        await client.close(shut)
+        for name in (taken, shut):
+            await direct.push(name, b"not of a move\n")
+        await asyncio.to_thread(page.run, page.hold)
+        said = await asyncio.to_thread(page.run, page.move, status=1)
+        assert f"{other}: moved" in said
+        for name in (taken, shut):
+            assert f"{name}: not moved: {target} has a queue of this name" in said
+            await direct.delete(name)
+        said = await asyncio.to_thread(page.run, page.move)
+        assert f"{other}: " not in said
+        for name in (taken, shut):
+            assert f"{name}: moved" in said
+        await asyncio.to_thread(page.run, page.use)
+        page.up("d")
+        for name in (taken, other, shut):
+            await unheld(client, name)
+            assert (await client.queue(name)).closed == (name == shut)
+            got = await client.pull(name, max_bytes=2**20, wait=0)
+            assert getattr(got, "data", None) == lines(name, 500)

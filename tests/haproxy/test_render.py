@@ -146,14 +146,10 @@ def test_a_configuration_that_was_changed_by_hand_is_refused() -> None:
 
 def test_the_script_of_moves() -> None:
     told = script(
-        [
-            Held("q", "http://a:1", "http://d:4", False, 7, 2),
-            Held("c", "http://a:1", "http://d:4", True, 0, 0),
-        ]
+        [Held("q", "http://a:1", "http://d:4", 7, 2), Held("c", "http://b:2", "http://d:4", 0, 0)]
     )
-    assert "try q http://a:1 http://d:4 open\n" in told
-    assert "# 7 lines, 2 of them out on leases\n" in told
-    assert "try c http://a:1 http://d:4 closed\n" in told
+    assert "# 7 lines, 2 of them out on leases\nmove q http://a:1 http://d:4\n" in told
+    assert "move c http://b:2 http://d:4\n" in told
     assert told.endswith("exit $failed\n")
 
 
@@ -208,18 +204,42 @@ def test_the_record_of_a_layout_is_not_lost_by_mistake(tmp_path: Path) -> None:
     haproxy(*TWO, "--output", config)
     before = config.read_text()
     _, said = haproxy(*THREE, "--output", config, status=1)
-    assert "say --was" in said
+    assert f"say --was {config} and another --output" in said
     held = tmp_path / "held.cfg"
     haproxy(*THREE, "--was", config, "--hold", "--output", held)
     assert "name the one from before" in haproxy(*THREE, "--was", held, status=1)[1]
     assert "never changes" in haproxy(*THREE, "--was", config, "--slots", "9", status=1)[1]
     notes = tmp_path / "notes"
     notes.write_text("mine\n")
-    assert "another kind of file" in haproxy(*TWO, "--output", notes, status=1)[1]
+    for was in ((), ("--was", config)):
+        assert "another kind of file" in haproxy(*TWO, *was, "--output", notes, status=1)[1]
+    assert notes.read_text() == "mine\n"
     assert "not written by batchq haproxy" in haproxy(*TWO, "--was", notes, status=1)[1]
     assert "can't write" in haproxy(*TWO, "--output", tmp_path / "no" / "where", status=1)[1]
+    assert "can't be read" in haproxy(*TWO, "--output", tmp_path, status=1)[1]
+    assert "an empty" in haproxy(*TWO, "--output", "", status=2)[1]
     haproxy(*TWO, "--output", config)  # the same layout again is no harm
     assert config.read_text() == before
+
+
+@pytest.mark.parametrize("hold", [(), ("--hold",)])
+def test_the_layout_in_force_is_kept_until_its_queues_are_moved(
+    tmp_path: Path, hold: tuple[str, ...]
+) -> None:
+    config, link, other = (tmp_path / name for name in ("haproxy.cfg", "link", "next.cfg"))
+    haproxy(*TWO, "--output", config)
+    link.symlink_to(config)
+    before = config.read_text()
+    for output in (config, link):
+        _, said = haproxy(*THREE, "--was", config, *hold, "--output", output, status=1)
+        assert "the only record" in said
+    assert config.read_text() == before
+    haproxy(*THREE, "--was", config, *hold, "--output", other)
+    haproxy(*THREE, "--was", config, *hold, "--output", other)  # again, as when one more stays
+    # Where nothing moves, it may be written anew, as with another address.
+    moved = [word.replace("10.0.0.1", "10.9.9.9") for word in TWO]
+    haproxy(*moved, "--was", config, "--output", config)
+    assert read(config.read_text()).shards["a"].host == "10.9.9.9"
 
 
 @pytest.mark.parametrize(
