@@ -9,11 +9,15 @@ from typing import Final
 import apsw
 
 from batchq.errors import StoreUnavailable
+from batchq.model import MIB
 from batchq.stores.sqlite.errors import restoring
 from batchq.stores.sqlite.schema import APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_SIZE
 
 _CACHE_KIB: Final = 16 * 1024
 """Page cache of the writing connection; payload passes it once."""
+
+_WAL_BYTES: Final = 64 * MIB
+"""What of the WAL is kept when it starts anew, after a reader has made it grow."""
 
 RESTORING: Final = "-restore"
 """Ends the name of a backup that is about to take a database's place."""
@@ -111,6 +115,7 @@ def _prepare(connection: apsw.Connection, path: str, *, full_sync: bool) -> None
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.pragma("wal_autocheckpoint", 0)
+    connection.pragma("journal_size_limit", _WAL_BYTES)
     version = _version(connection, path)
     if version == 0:
         connection.pragma("page_size", PAGE_SIZE)

@@ -20,11 +20,9 @@ _LIMIT_SHARE: Final = 8
 """Where files may not grow beyond a size, the WAL is checkpointed at one in so many of it.
 What is left of it takes the pages that move so that the file gets below the size again."""
 
-_INSIST_PAGES: Final = 128 * MIB // PAGE_SIZE
-"""WAL size at which a checkpoint waits for readers that keep the WAL from starting anew."""
-
 _TIDY_PAGES: Final = 4 * MIB // PAGE_SIZE
-"""WAL size at which an idle store checkpoints."""
+"""WAL size at which an idle store checkpoints; and what it grows by until another checkpoint is
+tried, where one could not make it start anew."""
 
 _KEEP_FREE: Final = 64 * MIB // PAGE_SIZE
 """Free pages that are kept for new lines."""
@@ -55,13 +53,18 @@ class Upkeep:
         self._db = connection
         self._spare = Spare(connection, lines)
         self._checkpoint_pages = min(_CHECKPOINT_PAGES, _limit_pages() // _LIMIT_SHARE)
+        self._due = self._checkpoint_pages
         self._wal_pages = 0
+        self._moved = True
         self._shrunk = False
         self.stuck = False
         connection.set_wal_hook(self._note_wal)
 
     def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._wal_pages:  # it started anew
+            self._due = self._checkpoint_pages
         self._wal_pages = pages
+        self._moved = False
         return apsw.SQLITE_OK
 
     @property
@@ -77,7 +80,7 @@ class Upkeep:
         """Does what is due while there is more to write. Raises what a checkpoint raises."""
         self._spare.after_commit(all_of_it=self.stuck)
         self._give_back(_BUSY_SHARE)
-        if self.stuck or self._wal_pages >= self._checkpoint_pages:
+        if self.stuck or self._wal_pages >= self._due:
             self.checkpoint()
 
     def synced(self) -> None:
@@ -88,32 +91,34 @@ class Upkeep:
         """Does one step of what can wait; tells whether there may be more to do."""
         if self._spare.when_idle(all_of_it=self.stuck) or self._give_back(_IDLE_SHARE):
             return True
-        if self.stuck or self._wal_pages >= _TIDY_PAGES or (self._shrunk and self._wal_pages):
+        worth_it = self._shrunk or self._wal_pages >= _TIDY_PAGES
+        if self.stuck or (worth_it and not self._moved):
             self._shrunk = False
             self.checkpoint()
         return False
 
     def checkpoint(self) -> bool:
-        """Moves the WAL's pages to the file, so that the WAL starts anew; tells whether it does.
+        """Moves the WAL's pages to the file; tells whether all of them are there.
 
-        A full disk leaves them where they are, and nothing is lost: later ones find room,
+        Then the WAL starts anew, unless somebody still reads it. For readers nothing waits, who
+        may take as long as a backup does: the WAL grows meanwhile.
+
+        A full disk leaves the pages where they are, and nothing is lost: later ones find room,
         or all calls that need some are told. Any other failure is raised.
         """
-        insist = self._wal_pages >= _INSIST_PAGES
-        mode = apsw.SQLITE_CHECKPOINT_RESTART if insist else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._due = max(self._checkpoint_pages, self._wal_pages + _TIDY_PAGES)
         try:
-            frames, moved = self._db.wal_checkpoint(mode=mode)
+            frames, moved = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
-            return False
+            return False  # another process does one
         except apsw.Error as error:
             if not is_full(self._db, error):
                 raise
             self.stuck = True
             return False
         self.stuck = False
-        if frames == moved:
-            self._wal_pages = 0
-        return frames == moved
+        self._moved = frames == moved
+        return self._moved
 
     def finish(self) -> None:
         """Empties the WAL: the store is about to be closed."""
