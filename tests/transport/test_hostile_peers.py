@@ -296,25 +296,3 @@ async def test_a_head_in_many_pieces(raw: RawServer, client: httpx.AsyncClient) 
     response = await task
     assert response.headers["x-long"] == "y" * 3000
     assert response.content == b"body"
-
-
-async def test_a_silent_peer_is_pinged_and_given_up(raw: RawServer) -> None:
-    async with multiplex_client(ping_interval=0.05, ping_timeout=0.1) as client:
-        task = start(client, raw.url)
-        peer = await raw.peer()
-        await peer.request()
-        await peer.next(PingFrame)
-        with pytest.raises(httpx.ReadError, match="PING"):
-            await task
-
-
-async def test_a_peer_that_answers_pings_is_kept(raw: RawServer) -> None:
-    async with multiplex_client(ping_interval=0.02, ping_timeout=5) as client:
-        task = start(client, raw.url)
-        peer = await raw.peer()
-        stream_id, _ = await peer.request()
-        for _ in range(3):
-            ping = await peer.next(PingFrame)
-            await peer.send(PingFrame(0, opaque_data=ping.opaque_data, flags=["ACK"]))
-        await peer.answer(stream_id)
-        assert (await task).status_code == 200

@@ -60,8 +60,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._draining = False
         self._end: tuple[TransportErrorType, str] | None = None
-        self._keepalive = Keepalive(settings, self)
         self._sender = Sender(self._h2, settings)
+        self._keepalive = Keepalive(settings, self, self._sender)
         self._handlers: dict[type, Callable[[Any], None]] = {
             h2.events.ResponseReceived: self._on_response,
             h2.events.InformationalResponseReceived: self._on_informational,
@@ -79,7 +79,8 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def usable(self) -> bool:
         """Whether new streams may be opened, now or when there is room."""
-        return not self._draining and self._end is None and self._transport is not None
+        gone = self._draining or self._end is not None or self._transport is None
+        return not gone and not self._keepalive.doubtful
 
     @property
     def room(self) -> int:
@@ -123,9 +124,19 @@ class Connection(asyncio.BufferedProtocol):
         stream.sent_all = end_stream
         self._streams[stream_id] = stream
         self._sender.schedule()
+        self._keepalive.became_busy()
         return stream
 
     # What streams ask for (StreamOwner).
+
+    @property
+    def heard_times(self) -> int:
+        """Grows whenever something comes from the peer."""
+        return self._keepalive.heard_times
+
+    def doubt(self) -> None:
+        """Open no stream here until something is heard of the peer, and ask for that."""
+        self._keepalive.doubt()
 
     def sending_wanted(self, stream: Stream) -> None:
         """Send the stream's body when its turn comes."""
@@ -185,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             used = self._scanner.feed(self._buffer[:end])
         except HTTP2NotSupported as error:
-            self._fail(HTTP2NotSupported, str(error))
+            self.fail(HTTP2NotSupported, str(error))
             return
         except (ProtocolError, HyperframeError) as error:
             self._protocol_error(error)
@@ -197,13 +208,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """The peer will send nothing more: no stream can end any more."""
-        self._fail(httpx.RemoteProtocolError, "the peer closed the connection")
+        self.fail(httpx.RemoteProtocolError, "the peer closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         message = f"the connection was lost: {exc}" if exc else "the connection was closed"
         self.lost.set_result(None)
-        self._fail(httpx.ReadError, message)
+        self.fail(httpx.ReadError, message)
 
     def give_up(self) -> None:
         """Use nothing of a connection whose making was cancelled: its socket may be closed."""
@@ -213,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
         code = getattr(error, "error_code", ErrorCodes.PROTOCOL_ERROR)
         self._h2.abort(code)
         self._sender.flush()
-        self._fail(httpx.RemoteProtocolError, str(error) or type(error).__name__)
+        self.fail(httpx.RemoteProtocolError, str(error) or type(error).__name__)
 
     # What the scanner finds (FrameSink).
 
@@ -337,6 +348,10 @@ class Connection(asyncio.BufferedProtocol):
         """The socket takes more."""
         self._sender.resume()
 
+    def availability_changed(self) -> None:
+        """The peer is in doubt, or no more."""
+        self._on_change(self)
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         self._h2.ping(b"batchq\0\0")
@@ -346,9 +361,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def fail(self, error: TransportErrorType, message: str) -> None:
         """End the connection and all its streams with an error."""
-        self._fail(error, message)
-
-    def _fail(self, error: TransportErrorType, message: str) -> None:
         if self._end is None:
             self._end = (error, message)
         error, message = self._end
@@ -371,4 +383,4 @@ class Connection(asyncio.BufferedProtocol):
         if self._end is None:
             self._h2.abort(ErrorCodes.NO_ERROR)
             self._sender.flush()
-        self._fail(httpx.ReadError, "the transport closed the connection while it was in use")
+        self.fail(httpx.ReadError, "the transport closed the connection while it was in use")

@@ -50,8 +50,10 @@ class TransportSettings:
         max_connections: Most connections to one origin in one role.
         idle_timeout: A connection without streams is closed after this; None keeps it.
         ping_interval: Silence after which a connection with streams is probed with a
-            PING; None never probes.
-        ping_timeout: How long the peer has to answer a PING.
+            PING; None probes only when nothing came for the whole time of a request.
+        ping_timeout: How long the peer has to answer a PING before the connection and
+            its streams fail. After a quarter of it, as after such a request, new requests
+            use another connection until something is heard again.
         resends: How often a request is sent again when the peer has provably not acted
             on it (REFUSED_STREAM, above GOAWAY's last id) and its body is in memory.
     """
@@ -66,7 +68,7 @@ class TransportSettings:
     max_streams: int = 10_000
     max_connections: int = 10
     idle_timeout: float | None = 60.0
-    ping_interval: float | None = None
+    ping_interval: float | None = 15.0
     ping_timeout: float = 10.0
     resends: int = 3
 

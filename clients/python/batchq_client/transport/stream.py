@@ -33,6 +33,13 @@ _NOT_TAKEN = "the peer took nothing of the request's body in time"
 class StreamOwner(Protocol):
     """The connection, as its streams see it."""
 
+    @property
+    def heard_times(self) -> int:
+        """Grows whenever something comes from the peer, whatever it is for."""
+
+    def doubt(self) -> None:
+        """Nothing came from the peer in all the time that a request had."""
+
     def sending_wanted(self, stream: Stream) -> None:
         """The stream has something in `outgoing`, or its end, to send."""
 
@@ -194,9 +201,7 @@ class Stream:
         self.outgoing = memoryview(piece)
         self._owner.sending_wanted(self)
         while self.outgoing:
-            seen = self.progress
-            if not await self._drained.wait(seconds) and seen == self.progress:
-                raise httpx.WriteTimeout(_NOT_TAKEN)
+            await self._wait_for(self._drained, seconds, httpx.WriteTimeout, _NOT_TAKEN)
 
     async def response_head(self, timeouts: Timeouts) -> tuple[int, Fields]:
         """Wait for the answer's head.
@@ -204,14 +209,15 @@ class Stream:
         Raises:
             httpx.TransportError: The exchange failed, or missed a deadline.
         """
+        reader = self._reader
         while self.head is None:
             self._raise_failure()
             if self.sent_all or self.ended:
-                await self._wait_for_reader(timeouts.read, httpx.ReadTimeout, "no answer came")
+                await self._wait_for(reader, timeouts.read, httpx.ReadTimeout, "no answer came")
             elif self._uploader is not None:
-                await self._wait_for_reader(None, httpx.WriteTimeout, "")
+                await self._wait_for(reader, None, httpx.WriteTimeout, "")
             else:
-                await self._wait_for_reader(timeouts.write, httpx.WriteTimeout, _NOT_TAKEN)
+                await self._wait_for(reader, timeouts.write, httpx.WriteTimeout, _NOT_TAKEN)
         return self.head
 
     async def next_chunk(self, seconds: float | None) -> bytes | None:
@@ -225,7 +231,7 @@ class Stream:
                 return None
             self._raise_failure()
             msg = "no more of the answer came"
-            await self._wait_for_reader(seconds, httpx.ReadTimeout, msg)
+            await self._wait_for(self._reader, seconds, httpx.ReadTimeout, msg)
         chunk = self._chunks.popleft()
         self._owner.consumed(self, len(chunk))
         return chunk
@@ -249,11 +255,13 @@ class Stream:
             error, message = self._failure
             raise error(message)
 
-    async def _wait_for_reader(
-        self, seconds: float | None, error: TransportErrorType, message: str
+    async def _wait_for(
+        self, signal: Signal, seconds: float | None, error: TransportErrorType, message: str
     ) -> None:
-        seen = self.progress
-        if not await self._reader.wait(seconds) and seen == self.progress:
+        seen, heard = self.progress, self._owner.heard_times
+        if not await signal.wait(seconds) and seen == self.progress:
+            if heard == self._owner.heard_times:
+                self._owner.doubt()
             raise error(message)
 
 
