@@ -68,6 +68,18 @@ async def test_while_it_is_away_calls_are_told_so(lasting: SingleRedis, over: Re
     assert (await over.push(push(b"b\n"))).offset == 1
 
 
+async def test_it_is_noticed_when_it_is_back_although_nobody_calls(
+    lasting: SingleRedis, over: RedisStore
+) -> None:
+    lasting.kill()
+    with pytest.raises(errors.StoreUnavailable):
+        await over.push(push(b"a\n"))
+    assert over.failure() is not None
+    lasting.start()
+    await until_back(over)
+    assert (await over.push(push(b"a\n"))).offset == 0
+
+
 async def all_wait(store: RedisStore, queue: str, pulls: int) -> bool:
     """Whether so many pulls were tried and wait."""
     slot = store._opened().slots.get(queue)
@@ -168,7 +180,7 @@ async def test_it_can_not_start_without_redis(lasting: SingleRedis) -> None:
 async def test_out_of_memory_pulls_go_on(lasting: SingleRedis, over: RedisStore) -> None:
     pushed = await over.push(push(b"x" * 5000 + b"\n"))
     await over._link.plain("CONFIG", "SET", "maxmemory", "1")
-    with pytest.raises(errors.StoreUnavailable, match="memory"):
+    with pytest.raises(errors.StoreUnavailable, match="pull what is queued"):
         await over.push(push(b"y\n"))
     leased = await over.pull(PullRequest("q", lease=5))
     assert isinstance(leased, Pulled)

@@ -1,0 +1,110 @@
+"""What a server is told of others' changes: strange messages, and clocks that go back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+from support.redis_stores import until_tried
+
+from batchq.lines import batch_of
+from batchq.model import Pulled, PullRequest, PushRequest
+from batchq.stores.redis import RedisStore
+from batchq.stores.redis.state import Order, State, order
+
+SECONDS = 30
+
+
+class Clock:
+    """Redis's clock, for all who ask; a failover may set it back."""
+
+    def __init__(self) -> None:
+        self.behind = 0.0
+
+    def __call__(self) -> float:
+        return asyncio.get_running_loop().time() + 1_000 - self.behind
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def two(prefixed: str, clock: Clock) -> AsyncIterator[tuple[RedisStore, RedisStore]]:
+    stores = (RedisStore(prefixed, clock=clock), RedisStore(prefixed, clock=clock))
+    for store in stores:
+        await store.start()
+    try:
+        yield stores
+    finally:
+        for store in stores:
+            await store.stop()
+
+
+def push(body: bytes) -> PushRequest:
+    return PushRequest("q", batch_of(body))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"hello",
+        b"",
+        msgpack.packb(7),
+        msgpack.packb({"from": "a stranger"}),
+        msgpack.packb({"from": "a stranger", "s": {"now": "late"}}),
+    ],
+)
+async def test_what_strangers_publish_does_no_harm(
+    two: tuple[RedisStore, RedisStore], said: bytes
+) -> None:
+    first, second = two
+    await first.push(push(b""))
+    pull = asyncio.ensure_future(second.pull(PullRequest("q", wait=60)))
+    await until_tried(second, "q")
+    channel = second._keys.queue("q")
+    assert await second._link.plain("PUBLISH", channel, said) == 1
+    await first.push(push(b"a\n"))
+    async with asyncio.timeout(SECONDS):
+        answer = await pull
+    assert isinstance(answer, Pulled)
+    assert answer.data == b"a\n"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_clock_that_goes_back_hides_nothing(
+    two: tuple[RedisStore, RedisStore], clock: Clock, exists: bool
+) -> None:
+    first, second = two
+    if exists:
+        await first.push(push(b""))
+    pull = asyncio.ensure_future(second.pull(PullRequest("q", wait=60)))
+    await until_tried(second, "q")
+    clock.behind = 20.0
+    await first.push(push(b"a\n"))
+    async with asyncio.timeout(SECONDS):
+        answer = await pull
+    assert isinstance(answer, Pulled)
+    assert answer.data == b"a\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        (State(9, "a", 3, "g"), State(5, "a", 4, "g"), Order.NEWER),
+        (State(5, "a", 4, "g"), State(9, "a", 3, "g"), Order.OLDER),
+        (State(5, "a", 4, "g"), State(5, "a", 4, "g"), Order.NEWER),
+        (State(9, "a", 9, "g"), State(5, "a", 4, "h"), Order.DOUBTFUL),
+        (State(5, "a", 4, "g"), State(9, "b", 1, "g"), Order.NEWER),
+        (State(9, "a", 4, "g"), State(5, "b", 1, "g"), Order.DOUBTFUL),
+        (State(9), State(5), Order.DOUBTFUL),
+        (State(5), State(9), Order.NEWER),
+    ],
+)
+def test_changes_are_counted_and_times_compared_at_need(
+    first: State, second: State, wanted: Order
+) -> None:
+    assert order(first, second) is wanted
