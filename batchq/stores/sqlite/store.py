@@ -349,13 +349,14 @@ class SqliteStore(LocalStore):
                 self._applied(change)
             self._flush()
 
-    def _full(self, everything: bool) -> None:
+    def _full(self, everything: bool, resume: Callable[[list[Change]], None]) -> None:
         """Goes on without what found no room on the disk."""
         if self._failure is not None or self._writer is None:
+            resume([])  # all calls have got their answers, or get them when the writer has ended
             return
         error: DiskFull = disk_full(self.path)
         _log.warning("no room on the disk for %s", self.path)
-        self._writer.resume(self._broker.abort(self._now(), error, everything=everything))
+        resume(self._broker.abort(self._now(), error, everything=everything))
         self._flush()
 
     def _loaded(self, load: Load, pieces: Pieces) -> None:

@@ -57,13 +57,15 @@ class Told:
     Attributes:
         committed: these changes are durable.
         full: there was no room on the disk; nothing of the transaction is left. The writer
-            waits for ``Writer.resume``. Whether only changes were tried that free room.
+            waits until it is resumed: who is told sees to that in any case, also when the
+            store has failed or is about to be closed. Whether only changes were tried that
+            free room, and what to call: ``Writer.resume``.
         failed: the writer has stopped for good.
         ended: the writer has ended; the error, if it could not end cleanly.
     """
 
     committed: Callable[[list[Change]], None]
-    full: Callable[[bool], None]
+    full: Callable[[bool, Callable[[list[Change]], None]], None]
     failed: Callable[[Exception], None]
     ended: Callable[[Exception | None], None]
 
@@ -228,21 +230,28 @@ class Writer:
 
     def _written(self, group: list[Change]) -> bool:
         """Writes one transaction; where there is no room, tells so and takes new orders."""
-        # A checkpoint frees room in the WAL: perhaps enough.
-        if self._fits(group) or (self._upkeep.checkpoint() and self._fits(group)):
+        if self._fits_somehow(group):
             return True
         self._note_space()
-        self._told.full(not any(isinstance(change, Append) for change in group))
+        frees = not any(isinstance(change, Append) for change in group)
+        self._told.full(frees, self.resume)
         changes = self._resumed.get()
         self._pending.clear()
         self._pending.extend(changes)
         return False
 
-    def _fits(self, group: list[Change]) -> bool:
+    def _fits_somehow(self, group: list[Change]) -> bool:
+        # A checkpoint frees room in the WAL: perhaps enough.
+        if self._fits(group) or (self._upkeep.checkpoint() and self._fits(group)):
+            return True
+        # What deleted lives have left can wait; it takes room in the WAL to remove it.
+        return bool(group and self._rows.garbage) and self._fits(group, collecting=False)
+
+    def _fits(self, group: list[Change], *, collecting: bool = True) -> bool:
         """Writes one transaction; tells whether there was room for it on the disk."""
         transaction = Transaction(self._db, self._rows, self._lines, self._wall)
         try:
-            self._transact(transaction, group)
+            self._transact(transaction, group, collecting=collecting)
         except (apsw.Error, OSError) as error:
             if not is_full(self._db, error):
                 raise
@@ -252,20 +261,22 @@ class Writer:
         transaction.committed()
         return True
 
-    def _transact(self, transaction: Transaction, group: list[Change]) -> None:
+    def _transact(self, transaction: Transaction, group: list[Change], *, collecting: bool) -> None:
         self._db.execute("BEGIN IMMEDIATE")
-        steps, size = len(group), sum(map(_payload, group))
-        transaction.collect(Budget(_COLLECT_STEPS + 2 * steps, _COLLECT_BYTES + 2 * size))
+        if collecting:
+            steps, size = len(group), sum(map(_payload, group))
+            transaction.collect(Budget(_COLLECT_STEPS + 2 * steps, _COLLECT_BYTES + 2 * size))
         for change in group:
             transaction.write(change)
         transaction.finish()
         self._db.execute("COMMIT")
 
     def _collect_garbage(self) -> bool:
-        """Removes some blocks of deleted lives; tells whether there were any."""
-        if not self._rows.garbage:
-            return False
-        return self._written([]) and bool(self._rows.garbage)
+        """Removes some blocks of deleted lives; tells whether there are more to remove now.
+
+        Where there is no room for that, it is tried again later: no call waits for it.
+        """
+        return bool(self._rows.garbage) and self._fits_somehow([]) and bool(self._rows.garbage)
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -279,7 +290,7 @@ class Writer:
 
     def _until_sync(self) -> float | None:
         if self._sync_every is None or self._unsynced_since is None:
-            return _LOOK_AGAIN if self._upkeep.stuck else None
+            return _LOOK_AGAIN if self._upkeep.stuck or self._rows.garbage else None
         return max(0.0, self._unsynced_since + self._sync_every - time.monotonic())
 
     def _sync_if_due(self) -> None:
