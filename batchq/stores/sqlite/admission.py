@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import apsw
+
 from batchq.broker import Life
-from batchq.errors import QueueFull, TooManyQueues
+from batchq.errors import QueueFull, TooLarge, TooManyQueues
 from batchq.model import PushRequest
 from batchq.stores.sqlite.errors import disk_full
 from batchq.stores.sqlite.rows import LifeRows
@@ -15,6 +17,9 @@ from batchq.stores.sqlite.space import Reserve
 _SPARE_LIVES: Final = 1024
 """New queues are refused when fewer numbers than this are free, so that a life never lacks one."""
 
+_ROW_BYTES: Final = 1024
+"""Bytes of a row that its other columns may take, at most."""
+
 
 class Admission:
     """Tells whether the file can take what a caller asks for.
@@ -23,12 +28,14 @@ class Admission:
         path: the file, for people.
         reserve: knows what room the disk has.
         rows: what is in the file.
+        longest: bytes of the longest line that a row can hold.
     """
 
-    def __init__(self, path: str, reserve: Reserve, rows: LifeRows) -> None:
+    def __init__(self, path: str, reserve: Reserve, rows: LifeRows, longest: int) -> None:
         self._path = path
         self._reserve = reserve
         self._rows = rows
+        self._longest = longest
 
     def push(self, life: Life | None, request: PushRequest, pending: int) -> None:
         """Looks whether a batch can be stored.
@@ -42,7 +49,12 @@ class Admission:
             TooManyQueues: see ``new_life``.
             DiskFull: the reserve is reached.
             QueueFull: the life would have more lines than the file can count.
+            TooLarge: a line is longer than a row can hold.
         """
+        if not _cuts(request.batch.data, self._longest):
+            raise TooLarge(
+                f"a SQLite store holds lines of up to {self._longest} bytes; cut the longer one"
+            )
         if life is None:
             self.new_life(pending)
         if _needs_no_room(life, request):
@@ -68,6 +80,22 @@ class Admission:
                 f"the file holds {used} queues and records of ended ones, as many as it can; "
                 "records go after --keep-closed, or when there are more than --max-queues"
             )
+
+
+def longest_line(connection: apsw.Connection) -> int:
+    """Tells how many bytes of one line a row can hold: a line is never cut."""
+    return connection.limit(apsw.SQLITE_LIMIT_LENGTH) - _ROW_BYTES
+
+
+def _cuts(data: bytes, size: int) -> bool:
+    """Tells whether lines can be cut to pieces of at most this many bytes, at line ends."""
+    at = 0
+    while len(data) - at > size:
+        end = data.rfind(b"\n", at, at + size) + 1
+        if end == 0:
+            return False
+        at = end
+    return True
 
 
 def _needs_no_room(life: Life | None, request: PushRequest) -> bool:

@@ -28,7 +28,7 @@ from batchq.model import (
     PushRequest,
 )
 from batchq.stores.local import LocalStore
-from batchq.stores.sqlite.admission import Admission
+from batchq.stores.sqlite.admission import Admission, longest_line
 from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
 from batchq.stores.sqlite.lines_file import LinesFile, sync_if_there
@@ -173,7 +173,8 @@ class SqliteStore(LocalStore):
         except StoreUnavailable:
             connection.close(True)
             raise
-        self._admission = Admission(self.path, self._reserve, rows)
+        longest = longest_line(connection)
+        self._admission = Admission(self.path, self._reserve, rows, longest)
         lines = Lines(self._file, segments, used=options.fsync == "always")
         told = Told(
             committed=self._tell(self._committed),
