@@ -100,7 +100,7 @@ _READING: Final = (
     ),
     flag(
         "lease",
-        type=seconds(_DAY),
+        type=seconds(_DAY, 0.1),
         metavar="SECONDS",
         default=_DEFAULTS.lease,
         help="Seconds after which lines of a reader that vanished go to another one.",

@@ -35,8 +35,8 @@ def size(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
-def seconds(high: float) -> Callable[[Any], float]:
-    """A kind of flag: seconds, decimals allowed, at most ``high``."""
+def seconds(high: float, low: float = 0.0) -> Callable[[Any], float]:
+    """A kind of flag: seconds, decimals allowed, from ``low`` to ``high``."""
 
     def read(value: Any) -> float:
         text = str(value).strip()
@@ -44,6 +44,8 @@ def seconds(high: float) -> Callable[[Any], float]:
             raise click.BadParameter(f"{value!r} is not a number of seconds, such as 5 or 0.5")
         if float(text) > high:
             raise click.BadParameter(f"{value!r} is more than {high:g} seconds")
+        if float(text) < low:
+            raise click.BadParameter(f"{value!r} is less than {low:g} seconds")
         return float(text)
 
     return read

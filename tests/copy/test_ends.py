@@ -281,6 +281,11 @@ def test_who_waits_for_room_is_told(
         ("--retries", "0", "a", "b"),
         ("--retries", "x", "a", "b"),
         ("--retry-for", "99999999", "a", "b"),
+        ("--lease", "0", "http://h/q", "d"),
+        ("--lease", "0.00001", "http://h/q", "d"),
+        ("--keep-open", "-", "d"),
+        ("--until-idle", "-", "d"),
+        ("--shared", "-", "d"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], tmp_path: Path) -> None:

@@ -33,12 +33,34 @@ def check_sides(source: Address, destination: Address, options: CopyOptions | No
         raise UsageError("source and destination are the same queue")
     if isinstance(source, PathAddress) and isinstance(destination, PathAddress):
         _check_different(source.path, destination.path)
+    if options is not None and not any(
+        isinstance(side, QueueAddress) for side in (source, destination)
+    ):
+        _check_local(options)
     if options is not None and options.resume:
         _check_resumable(source, destination)
         if options.shared:
             raise UsageError(
                 "--resume is not for --shared: a reader that goes on can't tell its own lines "
                 "from those of others"
+            )
+
+
+def _check_local(options: CopyOptions) -> None:
+    """Refuses what has no meaning for a copy whose queue is its own.
+
+    Raises:
+        UsageError: it was chosen; the text names it.
+    """
+    for flag, chosen in (
+        ("--keep-open", options.keep_open),
+        ("--until-idle", options.until_idle),
+        ("--shared", options.shared),
+    ):
+        if chosen:
+            raise UsageError(
+                f"{flag} is for a queue that others use: that of a local copy is its own, is "
+                "closed, and ends with it"
             )
 
 
