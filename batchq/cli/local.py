@@ -15,7 +15,8 @@ _ANNOUNCED: Final = "batchq listening on "
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 5.0
 
-_FLAGS: Final = ("--host", "127.0.0.1", "--port", "0", "--store", "memory:")
+_FLAGS: Final = ("--host", "127.0.0.1", "--port", "0", "--store", "memory:", "--max-body", "1GiB")
+"""Its lines may be as long as its queue may hold: nobody can set its flags."""
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from batchq_client.copy import (
     write_queue,
 )
 from batchq_client.copy.digest import PayloadDigest
+from batchq_client.copy.limits import LineLimit
 from batchq_client.copy.longline import LongLine, find_long_line, measure_line
 from batchq_client.copy.order import Reorder
 from batchq_client.copy.retry import Patience
@@ -112,18 +113,25 @@ def test_any_order_of_answers(answers: list[int]) -> None:
 # Long lines
 
 
-@given(st.lists(st.integers(0, 30)), st.booleans(), st.integers(1, 25), st.integers(0, 5))
+@given(
+    st.lists(st.integers(0, 30)),
+    st.booleans(),
+    st.integers(1, 25),
+    st.integers(0, 5),
+    st.integers(0, 1),
+)
 def test_long_lines_as_a_naive_search_finds_them(
-    lengths: list[int], terminated: bool, limit: int, skipped: int
+    lengths: list[int], terminated: bool, limit: int, skipped: int, less: int
 ) -> None:
     lines = [b"x" * length for length in lengths]
     data = b"\n".join(lines) + (b"\n" if lines and terminated else b"")
     rest = data.split(b"\n")
     last = rest.pop()
-    sizes = [len(line) + 1 for line in rest] + ([len(last)] if last else [])
+    # The last line may have to leave room for the newline that it lacks.
+    sizes = [len(line) + 1 for line in rest] + ([len(last) + less] if last else [])
     expected = next(
         (
-            LongLine(number, size - (number <= len(rest)))
+            LongLine(number, size - (1 if number <= len(rest) else less))
             for number, size in enumerate(sizes, 1)
             if size > limit
         ),
@@ -132,7 +140,7 @@ def test_long_lines_as_a_naive_search_finds_them(
     fd = os.memfd_create("lines")
     try:
         os.write(fd, b"?" * skipped + data)
-        assert find_long_line(fd, skipped, limit) == expected
+        assert find_long_line(fd, skipped, limit, limit - less) == expected
     finally:
         os.close(fd)
 
@@ -157,8 +165,8 @@ async def test_a_file_with_a_long_line_is_refused_before_anything_is_sent(tmp_pa
 
     opened = await open_source(PathAddress(source))
     with pytest.raises(CopyError, match=r"line 3 has 200 bytes.* at most 100 .*--max-body"):
-        await opened.check(100)
-    await opened.check(201)
+        await opened.check(LineLimit({"--max-body": 100}, 100))
+    await opened.check(LineLimit({"--max-body": 201}, 201))
     await opened.check(None)
     opened.close()
     assert asked == []

@@ -15,6 +15,7 @@ from batchq_client.client import Client
 from batchq_client.copy.addresses import LocalAddress, PathAddress, QueueAddress
 from batchq_client.copy.complete import in_place
 from batchq_client.copy.digest import PayloadDigest
+from batchq_client.copy.limits import LineLimit
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import (
     DIGEST_DIFFERS,
@@ -43,8 +44,18 @@ async def write_queue(
     options: CopyOptions,
     progress: Progress,
     summary: Summary,
+    *,
+    local: bool = False,
 ) -> None:
     """Copies a local source into a queue, and closes it.
+
+    Args:
+        source: where from.
+        queue: where to.
+        options: what was chosen.
+        progress: counts what is stored.
+        summary: told what was done.
+        local: the queue's server is the copy's own.
 
     Raises:
         CopyError: it failed. The queue is not closed then.
@@ -56,8 +67,8 @@ async def write_queue(
         progress.total_bytes = opened.size
         record = open_record(source, queue, opened, options)
         async with Client(queue.base_url) as client:
-            patience = Patience(options.retry_for)
-            limit = (await patiently(patience, client.healthz)).max_body
+            health = await patiently(Patience(options.retry_for), client.healthz)
+            limit = LineLimit.of(health, local=local)
             await opened.check(limit)
             writer = QueueWriter(client, queue.queue, options, progress)
             try:
@@ -65,10 +76,10 @@ async def write_queue(
             finally:
                 await writer.abandon()
                 _tell_writer(writer, summary)
-                if record is not None and (summary.complete or writer.queue_id is None):
-                    record.done()
     finally:
         if record is not None:
+            if summary.complete or not record.written:
+                record.done()
             record.close()
         opened.close()
 
@@ -78,7 +89,7 @@ async def _write(
     writer: QueueWriter,
     record: WriterRecord | None,
     options: CopyOptions,
-    limit: int | None,
+    limit: LineLimit | None,
     summary: Summary,
 ) -> None:
     closed = await begin(source, writer, record, options)
@@ -104,7 +115,7 @@ async def _push_all(
     writer: QueueWriter,
     record: WriterRecord | None,
     options: CopyOptions,
-    limit: int | None,
+    limit: LineLimit | None,
 ) -> None:
     """Pushes what is left of a source, and notes how far it came."""
     digest = xxhash.xxh3_128()

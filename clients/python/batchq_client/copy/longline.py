@@ -31,13 +31,14 @@ class LongLine:
     length: int
 
 
-def find_long_line(fd: int, start: int, limit: int) -> LongLine | None:
-    r"""Looks for the first line that is longer than a request, its ``\n`` included.
+def find_long_line(fd: int, start: int, limit: int, last: int) -> LongLine | None:
+    r"""Looks for the first line that is longer than the limit, its ``\n`` included.
 
     Args:
         fd: a regular file; its position is left as it is.
         start: position of the first line's first byte.
-        limit: bytes of a request; at least 1.
+        limit: bytes; at least 1.
+        last: bytes of a last line that has no ``\n``; at most as many.
     """
     begin = start
     while True:
@@ -46,7 +47,7 @@ def find_long_line(fd: int, start: int, limit: int) -> LongLine | None:
             return None
         if end == begin:
             length = _line_length(fd, begin)
-            if length <= limit and _ends_file(fd, begin + length):
+            if length <= last and _ends_file(fd, begin + length):
                 return None
             return LongLine(_count(fd, start, begin) + 1, length)
         begin = end

@@ -71,6 +71,7 @@ class WriterRecord:
         self._identity = identity
         self._checkpoint = 0
         self._due: deque[tuple[int, int, str]] = deque()
+        self._written = any("queue_id" in record for record in journal.records)
 
     @classmethod
     def open(cls, folder: Path, source: Path, queue: str, fd: int) -> Self | None:
@@ -113,11 +114,18 @@ class WriterRecord:
 
     def begin(self, producer: str) -> None:
         """Notes a new writer, before it sends anything."""
+        self._written = False
         self._journal.begin({"producer": producer, "source": asdict(self._identity)})
 
     def writes_to(self, queue_id: str) -> None:
         """Notes the life that is written to, before any line is."""
         self._append({"queue_id": queue_id}, sync=True)
+        self._written = True
+
+    @property
+    def written(self) -> bool:
+        """There may be lines of its writer in a queue."""
+        return self._written
 
     def wants(self, size: int) -> bool:
         """It is time for a checkpoint."""

@@ -18,6 +18,7 @@ from typing import Final
 import xxhash
 
 from batchq_client.copy.addresses import LocalAddress, PathAddress
+from batchq_client.copy.limits import LineLimit
 from batchq_client.copy.longline import find_long_line, measure_line
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import CopyError, UsageError
@@ -90,21 +91,23 @@ class Source:
         """The digest of all that was read so far."""
         return f"xxh3-128:{self._hash.hexdigest()}"
 
-    async def check(self, limit: int | None) -> None:
-        """Looks a regular file through for a line that no request can hold.
+    async def check(self, limit: LineLimit | None) -> None:
+        """Looks a regular file through for a line that is too long.
 
         Args:
-            limit: bytes of the server's largest body, or None where it is not known.
+            limit: the server's, or None where it is not known.
 
         Raises:
             CopyError: there is one; it is named, and nothing was sent.
         """
-        if limit is None or not self.regular or (self.size or 0) <= limit:
+        if limit is None or not self.regular or (self.size or 0) <= limit.last:
             return
         start = os.lseek(self._fd, 0, os.SEEK_CUR)
-        found = await self._thread.submit(lambda: find_long_line(self._fd, start, limit))
+        found = await self._thread.submit(
+            lambda: find_long_line(self._fd, start, limit.size, limit.last)
+        )
         if found is not None:
-            raise CopyError(too_long(self._name, found.line, found.length, limit))
+            raise CopyError(limit.exceeded(self._name, found.line, found.length))
 
     async def skip(self, size: int, checkpoint: tuple[int, str]) -> None:
         """Reads the beginning, which an earlier writer has sent, for its digest.
@@ -149,17 +152,17 @@ class Source:
             raise CopyError(f"can't read {self._name}: {error.strerror or error}") from error
         return self._last
 
-    async def batches(self, options: CopyOptions, limit: int | None) -> AsyncIterator[Cut]:
+    async def batches(self, options: CopyOptions, limit: LineLimit | None) -> AsyncIterator[Cut]:
         """Gives the source's batches, in order, to its end.
 
         Args:
             options: batch size and linger.
-            limit: bytes that a batch may have at the very most, or None.
+            limit: how long a line may be, or None where it is not known.
 
         Raises:
             CopyError: it can't be read, or a line is too long.
         """
-        cutter = LineCutter(options.batch_bytes, limit)
+        cutter = LineCutter(options.batch_bytes, None if limit is None else limit.size)
         linger = None if self.regular else options.linger
         loop = asyncio.get_running_loop()
         deadline: float | None = None
@@ -207,7 +210,7 @@ class Source:
         cutter: LineCutter,
         piece: bytes,
         ahead: asyncio.Future[bytes],
-        limit: int | None,
+        limit: LineLimit | None,
     ) -> list[bytes]:
         try:
             return cutter.feed(piece)
@@ -215,7 +218,9 @@ class Source:
             length: int | None = error.held
             if not error.ended:
                 length = await self._measure(error.held, ahead)
-            raise CopyError(too_long(self._name, error.line, length, limit or 0)) from None
+            if limit is None:
+                raise
+            raise CopyError(limit.exceeded(self._name, error.line, length)) from None
 
     async def _measure(self, held: int, ahead: asyncio.Future[bytes]) -> int | None:
         """The whole length of a line of which only the beginning was seen."""
@@ -225,22 +230,6 @@ class Source:
         if found >= 0:
             return held + found
         return await self._thread.submit(lambda: measure_line(self._fd, held + len(piece)))
-
-
-def too_long(name: str, line: int, length: int | None, limit: int) -> str:
-    """Says that a line is too long, and what to do about it.
-
-    Args:
-        name: the source's.
-        line: the line's number, from 1.
-        length: its bytes without its end, or None where it has no end in sight.
-        limit: bytes of the server's largest body.
-    """
-    size = f"more than {limit}" if length is None else str(length)
-    return (
-        f"{name}: line {line} has {size} bytes, and the server takes at most {limit} in one "
-        "request: raise its --max-body"
-    )
 
 
 async def open_source(address: LocalAddress) -> Source:

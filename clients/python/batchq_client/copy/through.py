@@ -44,7 +44,7 @@ async def copy_through(
     written = Summary(summary.source, str(queue))
     writing_progress = Progress(warnings=progress.warnings)
     await _both(
-        write_queue(source, queue, both, writing_progress, written),
+        write_queue(source, queue, both, writing_progress, written, local=True),
         read_queue(queue, destination, patient, progress, summary),
     )
     summary.warnings += written.warnings
