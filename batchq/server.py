@@ -23,6 +23,7 @@ from hypercorn.config import Config
 
 from batchq import http1
 from batchq.app import Settings, create_app
+from batchq.app.problems import refused
 from batchq.errors import StoreUnavailable
 from batchq.http2 import Http2Settings, apply, installed
 from batchq.stores.base import Store
@@ -153,7 +154,7 @@ async def _serve(
 
 
 def _refusal(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    answer = http1.refusal(status)
+    answer = refused(status)
     return answer.headers, answer.body
 
 

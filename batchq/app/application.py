@@ -12,10 +12,11 @@ from quart.wrappers import Request
 from quart.wrappers.request import Body
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as QuartMethodNotAllowed
+from werkzeug.routing import MapAdapter
 
 from batchq import errors
 from batchq.app import problems
-from batchq.app.exchange import exchange, is_verb, patient
+from batchq.app.exchange import exchange, is_verb, patient, with_path
 from batchq.app.settings import Settings
 from batchq.app.sites import check_site
 from batchq.app.verbs import Service
@@ -84,11 +85,24 @@ class App(Quart):
         if self.service.waiting:
             await asyncio.wait(self.service.waiting, timeout=seconds)
 
+    def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        """Routes by method and path alone: what a client says of the host decides nothing."""
+        if request is None:
+            return super().create_url_adapter(request)
+        return self.url_map.bind(
+            "batchq",
+            url_scheme=request.scheme,
+            default_method=request.method,
+            path_info=request.path,
+        )
+
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         """Serves one ASGI scope."""
         if scope["type"] != "http":
             await super().asgi_app(scope, receive, send)
-        elif is_verb(scope):
+            return
+        scope = with_path(scope)
+        if is_verb(scope):
             await exchange(self.service, scope, receive, send)
         else:
             await patient(super().asgi_app, scope, receive, send)
@@ -122,9 +136,7 @@ async def _http_error(error: HTTPException) -> Response:
         allow = tuple(sorted(error.valid_methods or ()))
         detail = f"{request.method} is not possible here: use {' or '.join(allow)}"
         return response(problems.problem(errors.MethodNotAllowed(detail, allow=allow)))
-    if error.code == 404:
-        return response(problems.problem(errors.NotFound("no such route: see GET /queues")))
-    return response(problems.refused(error.code or 500, error.name))
+    return response(problems.refused(error.code or 500))
 
 
 async def _unexpected(_: Exception) -> Response:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
+from urllib.parse import unquote
 
 from batchq.app import problems
 from batchq.app.answer import Answer, number
@@ -23,7 +25,23 @@ _LOG: Final = logging.getLogger("batchq.app")
 _NO_LENGTH: Final = frozenset((204, 304))
 """Statuses without a body, and so without ``Content-Length`` (RFC 9110, 8.6)."""
 
+_AUTHORITY: Final = re.compile(rb"https?://[^/]*", re.IGNORECASE)
+
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
+def with_path(scope: Any) -> Any:
+    """Gives a request whose target does not begin with its path one that does.
+
+    Such are the absolute form (RFC 9112, 3.2.2: ``GET http://host/pull/q``), which a server
+    must take, and what names no route: ``*``, or no path at all.
+    """
+    raw = scope.get("raw_path")
+    if raw is None or raw.startswith(b"/"):
+        return scope
+    absolute = _AUTHORITY.match(raw)
+    path = b"/*" if absolute is None else raw[absolute.end() :] or b"/"
+    return {**scope, "raw_path": path, "path": unquote(path.decode("latin-1"))}
 
 
 def is_verb(scope: Any) -> bool:

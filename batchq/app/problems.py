@@ -5,6 +5,7 @@ A problem is one line of JSON that ends in ``\n``, so that it reads well in a te
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -34,6 +35,35 @@ STATUS: Final[dict[type[errors.BatchqError], int]] = {
 
 _CONTENT_TYPE: Final = (b"content-type", b"application/problem+json")
 
+_REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
+    400: (
+        errors.BadRequest.code,
+        errors.BadRequest.title,
+        (
+            "this is no HTTP request that can be read: check its first line, its headers and the"
+            " length of its body"
+        ),
+    ),
+    404: (errors.NotFound.code, errors.NotFound.title, "no such route: see GET /queues"),
+    431: (
+        "header-too-large",
+        "Header too large",
+        (
+            "the first line and the headers are too long together: keep them below 16 KiB, and name"
+            " many leases in several calls"
+        ),
+    ),
+    501: (
+        "not-implemented",
+        "Not implemented",
+        (
+            "no transfer coding but chunked is known, and there are no tunnels: send Content-Length"
+            " or Transfer-Encoding: chunked, and POST or GET in place of CONNECT"
+        ),
+    ),
+}
+"""By status: code, title and detail of what is refused before it reaches a route."""
+
 
 def problem(error: errors.BatchqError) -> Answer:
     """Answers an error."""
@@ -61,11 +91,22 @@ def unexpected() -> Answer:
     return Answer(500, [_CONTENT_TYPE, NO_STORE], body)
 
 
-def refused(status: int, title: str) -> Answer:
-    """Answers what Quart itself refuses, with one of its statuses."""
-    code = title.lower().replace(" ", "-")
-    body = _document(status, code, title, "the request can't be served as it is")
-    return Answer(status, [_CONTENT_TYPE, NO_STORE], body)
+def refused(status: int) -> Answer:
+    """Answers what never reaches a route: refused by Quart, or by the connection itself."""
+    if status == 500:
+        return unexpected()
+    code, title, detail = _REFUSALS.get(status) or _other(status)
+    return Answer(status, [_CONTENT_TYPE, NO_STORE], _document(status, code, title, detail))
+
+
+def _other(status: int) -> tuple[str, str, str]:
+    """A word for a status that is not known to be given: that of the registry (RFC 9110, 15)."""
+    try:
+        title = HTTPStatus(status).phrase.capitalize()
+    except ValueError:
+        title = "Refused"
+    detail = "the request can't be served as it is: see the server's protocol for what it takes"
+    return title.lower().replace(" ", "-"), title, detail
 
 
 def _document(status: int, code: str, title: str, detail: str) -> bytes:

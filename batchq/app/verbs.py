@@ -20,7 +20,7 @@ from batchq.app.attend import attended
 from batchq.app.call import Call
 from batchq.app.settings import Settings
 from batchq.app.turns import Turns
-from batchq.errors import BadRequest, Unprocessable, UnsupportedMediaType
+from batchq.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType
 from batchq.formats import batch_from, body_of, check_type, negotiate
 from batchq.model import (
     DIGEST,
@@ -106,7 +106,7 @@ async def _push(service: Service, call: Call, segment: str) -> Answer:
 
 async def _pull(service: Service, call: Call, segment: str) -> Answer:
     queue = parameters.queue_name(segment)
-    await call.body(_IGNORED_BODY)
+    await _no_body(call)
     asked = parameters.pull_parameters(call.query)
     form = negotiate(call.joined(b"accept"))
     settings = service.settings
@@ -131,21 +131,21 @@ async def _pull(service: Service, call: Call, segment: str) -> Answer:
 async def _ack(service: Service, call: Call, segment: str) -> Answer:
     queue = parameters.queue_name(segment)
     ids = parameters.leases(call.query)
-    await call.body(_IGNORED_BODY)
+    await _no_body(call)
     return answer.done(await service.store.ack(queue, ids, parameters.queue_id(call.headers)))
 
 
 async def _release(service: Service, call: Call, segment: str) -> Answer:
     queue = parameters.queue_name(segment)
     ids = parameters.leases(call.query)
-    await call.body(_IGNORED_BODY)
+    await _no_body(call)
     return answer.done(await service.store.release(queue, ids, parameters.queue_id(call.headers)))
 
 
 async def _extend(service: Service, call: Call, segment: str) -> Answer:
     queue = parameters.queue_name(segment)
     ids, seconds = parameters.extension(call.query)
-    await call.body(_IGNORED_BODY)
+    await _no_body(call)
     queue_id = parameters.queue_id(call.headers)
     return answer.done(await service.store.extend(queue, ids, seconds, queue_id))
 
@@ -155,7 +155,12 @@ async def _close(service: Service, call: Call, segment: str) -> Answer:
     parameters.no_parameters(call.query)
     queue_id = parameters.queue_id(call.headers)
     numbering = parameters.numbering(call.headers)
-    body = b"".join(await call.body(_CLOSE_BODY))
+    try:
+        body = b"".join(await call.body(_CLOSE_BODY))
+    except TooLarge:
+        raise TooLarge(
+            f"the body of a close is above {_CLOSE_BODY} bytes: send lines by POST /push/{queue}"
+        ) from None
     told = _told(body, call)
     return answer.closed(
         await service.store.close(
@@ -182,6 +187,16 @@ VERBS: Final[dict[str, Verb]] = {
     "extend": Verb(_extend, ("POST",), "extend with POST /extend/{queue}?lease=ID&seconds=S"),
     "close": Verb(_close, ("POST",), "close with POST /close/{queue}"),
 }
+
+
+async def _no_body(call: Call) -> None:
+    """Receives a body that has no meaning."""
+    try:
+        await call.body(_IGNORED_BODY)
+    except TooLarge:
+        raise TooLarge(
+            f"this call has no body, and one above {_IGNORED_BODY} bytes is refused: send none"
+        ) from None
 
 
 def _told(body: bytes, call: Call) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Awaitable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,9 +13,11 @@ from support.problems import problem_of
 from support.servers import LocalServer, serving
 
 from batchq import errors
-from batchq.app.problems import STATUS, problem, status_of
+from batchq.app.problems import STATUS, problem, refused, status_of
 from batchq.model import Limits, PullAnswer, PullRequest, Pushed, PushRequest, QueueStats
 from batchq.stores.memory import MemoryStore
+
+PROTOCOL = Path(__file__).parents[2] / "docs/reference/protocol.md"
 
 TABLE = [
     (errors.BadRequest("d"), 400, {}),
@@ -96,6 +101,21 @@ def test_every_error_of_the_tree_has_a_status_of_its_class() -> None:
             errors.RequestError,
         )
         assert kind in shown or kind.__subclasses__(), kind
+
+
+def test_the_protocol_names_every_code_by_its_status() -> None:
+    rows = {
+        int(status): row
+        for status, row in re.findall(
+            r"^\| (\d{3}) \| (.*) \|$", PROTOCOL.read_text(), re.MULTILINE
+        )
+    }
+    known = {(status, type(error).code) for error, status, _ in TABLE if status != 500}
+    given = [refused(status) for status in (400, 404, 431, 500, 501)]
+    known |= {(answer.status, json.loads(answer.body)["code"]) for answer in given}
+    assert set(rows) == {status for status, _ in known}
+    for status, code in known:
+        assert f"`{code}`" in rows[status]
 
 
 def test_a_status_is_that_of_the_nearest_class() -> None:
