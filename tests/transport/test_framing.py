@@ -107,7 +107,13 @@ def test_data_on_stream_0_is_left_to_h2() -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [b"HTTP/1.1 400", frame(1, b"x"), SettingsFrame(0, flags=["ACK"]).serialize()],
+    [
+        b"HTTP/1.1 400",
+        b"no\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        frame(1, b"x"),
+        SettingsFrame(0, flags=["ACK"]).serialize(),
+    ],
 )
 def test_a_peer_begins_with_settings(first: bytes) -> None:
     with pytest.raises(HTTP2NotSupported):

@@ -4,6 +4,7 @@
 """
 
 from .errors import (
+    ClosedBeforeSettings,
     HTTP2NotSupported,
     StreamAboveGoaway,
     StreamRefused,
@@ -16,6 +17,7 @@ from .transport import AT_ONCE_EXTENSION, ROLE_EXTENSION, MultiplexTransport
 __all__ = [
     "AT_ONCE_EXTENSION",
     "ROLE_EXTENSION",
+    "ClosedBeforeSettings",
     "HTTP2NotSupported",
     "MultiplexTransport",
     "StreamAboveGoaway",

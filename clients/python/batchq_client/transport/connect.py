@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from .connection import Connection
-from .errors import HTTP2NotSupported
+from .errors import ClosedBeforeSettings, HTTP2NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ async def connect(
 
     Raises:
         httpx.ConnectError: No connection, or it ended before it was of use.
+        ClosedBeforeSettings: The peer closed it without a word, in clear text.
         HTTP2NotSupported: The peer is there and speaks something else.
     """
     loop = asyncio.get_running_loop()
@@ -91,11 +92,20 @@ async def connect(
         raise
     except httpx.TransportError as error:
         transport.abort()
-        raise httpx.ConnectError(str(error)) from error
+        raise _not_connected(error, origin) from error
     except BaseException:
         transport.abort()
         raise
     return connection
+
+
+def _not_connected(error: httpx.TransportError, origin: Origin) -> httpx.ConnectError:
+    if not isinstance(error, ClosedBeforeSettings):
+        return httpx.ConnectError(str(error))
+    msg = f"{origin.host}:{origin.port} closed the connection before it said anything"
+    if origin.scheme == "https":  # it chose HTTP/2
+        return httpx.ConnectError(msg)
+    return ClosedBeforeSettings(f"{msg}: it may not speak HTTP/2")
 
 
 def _check_alpn(transport: asyncio.Transport, origin: Origin) -> None:

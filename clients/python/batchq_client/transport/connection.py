@@ -17,7 +17,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import InvalidBodyLengthError, ProtocolError
 from hyperframe.exceptions import HyperframeError
 
-from .errors import HTTP2NotSupported, StreamAboveGoaway, StreamRefused
+from .errors import ClosedBeforeSettings, HTTP2NotSupported, StreamAboveGoaway, StreamRefused
 from .framing import FrameScanner, Http2State
 from .headers import content_length, response_status
 from .keepalive import Keepalive
@@ -208,13 +208,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """The peer will send nothing more: no stream can end any more."""
-        self.fail(httpx.RemoteProtocolError, "the peer closed the connection")
+        self._hung_up(httpx.RemoteProtocolError, "the peer closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         message = f"the connection was lost: {exc}" if exc else "the connection was closed"
         self.lost.set_result(None)
-        self.fail(httpx.ReadError, message)
+        self._hung_up(httpx.ReadError, message)
+
+    def _hung_up(self, error: TransportErrorType, message: str) -> None:
+        self.fail(error if self.ready.done() else ClosedBeforeSettings, message)
 
     def give_up(self) -> None:
         """Use nothing of a connection whose making was cancelled: its socket may be closed."""

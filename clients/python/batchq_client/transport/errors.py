@@ -10,6 +10,7 @@ from __future__ import annotations
 import httpx
 
 __all__ = [
+    "ClosedBeforeSettings",
     "HTTP2NotSupported",
     "StreamAboveGoaway",
     "StreamRefused",
@@ -32,6 +33,14 @@ class StreamAboveGoaway(UnprocessedRequest):
 
 class HTTP2NotSupported(UnprocessedRequest):
     """The peer does not speak HTTP/2: it chose another protocol, or answered in one."""
+
+
+class ClosedBeforeSettings(httpx.ConnectError):
+    """The peer took the connection, and closed it before a word of HTTP/2.
+
+    It may have none; but a server that is just ending does the same, so that trying again
+    may help. A peer that said something else is `HTTP2NotSupported`.
+    """
 
 
 _NOTHING_WAS_SENT = (

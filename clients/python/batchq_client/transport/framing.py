@@ -29,10 +29,11 @@ __all__ = ["FrameScanner", "FrameSink", "Http2State"]
 
 FRAME_HEADER_SIZE = 9
 _HEADER = struct.Struct(">HBBBL")
-_DATA, _HEADERS, _SETTINGS, _PUSH_PROMISE, _GOAWAY, _CONTINUATION = 0, 1, 4, 5, 7, 9
+_DATA, _HEADERS, _PUSH_PROMISE, _GOAWAY, _CONTINUATION = 0, 1, 5, 7, 9
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
 _BLOCK_STARTS = frozenset({_HEADERS, _PUSH_PROMISE})
 _STREAM_ID_MASK = 0x7FFF_FFFF
+_TLS_ALERT = b"\x15\x03"
 _ENDED_BY_PEER = frozenset({StreamState.HALF_CLOSED_REMOTE, StreamState.CLOSED})
 # Answers that have no content, whatever their Content-Length says (RFC 9110, section 6.4.1).
 _NO_CONTENT = frozenset({204, 304})
@@ -248,6 +249,9 @@ class FrameScanner:
             FrameTooLargeError: A frame is larger than was advertised.
             ProtocolError: What the sink found wrong.
         """
+        if not self._started:
+            _check_preface(bytes(view[:FRAME_HEADER_SIZE]))
+            self._started = len(view) >= FRAME_HEADER_SIZE
         position, end = 0, len(view)
         while True:
             if self._missing:
@@ -272,9 +276,6 @@ class FrameScanner:
         high, low, kind, flags, stream_id = _HEADER.unpack(header)
         length = (high << 8) | low
         stream_id &= _STREAM_ID_MASK
-        if not self._started:
-            _check_preface(kind, flags, header)
-            self._started = True
         if length > self._max_frame_size:
             self._flush()
             msg = f"the peer sent a frame of {length} bytes; {self._max_frame_size} were allowed"
@@ -345,8 +346,17 @@ class FrameScanner:
                 self._sink.on_data(stream_id, run, padding=0, end_stream=False)
 
 
-def _check_preface(kind: int, flags: int, header: memoryview) -> None:
-    # The server's connection preface is a SETTINGS frame (RFC 9113, section 3.4).
-    if kind != _SETTINGS or flags & _ACK:
-        msg = f"the peer does not speak HTTP/2: it began with {bytes(header)!r}"
-        raise HTTP2NotSupported(msg)
+def _check_preface(start: bytes) -> None:
+    """See whether a peer's first bytes, as far as they have come, begin HTTP/2.
+
+    The server's connection preface is a SETTINGS frame (RFC 9113, section 3.4).
+
+    Raises:
+        HTTP2NotSupported: They are something else.
+    """
+    high, kind, flags = start[:1], start[3:4], start[4:5]
+    if high in (b"", b"\0") and kind in (b"", b"\4") and not (flags and flags[0] & _ACK):
+        return
+    hint = ", as TLS does (https://)" if start.startswith(_TLS_ALERT) else ""
+    msg = f"the peer does not speak HTTP/2: it began with {start!r}{hint}"
+    raise HTTP2NotSupported(msg)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from typing import TYPE_CHECKING, Self
 
 import httpx
 
 from .connect import Origin, connect
-from .errors import HTTP2NotSupported, StreamRefused, UnprocessedRequest
+from .errors import ClosedBeforeSettings, HTTP2NotSupported, StreamRefused, UnprocessedRequest
 from .headers import request_fields
 from .pool import OriginPool
 from .settings import Timeouts, TransportSettings
@@ -29,6 +30,8 @@ ROLE_EXTENSION = "batchq.role"
 AT_ONCE_EXTENSION = "batchq.at_once"
 # The wait before a refused stream is tried again, in seconds; it doubles each time.
 _REFUSED_DELAY = 0.01
+# How long one that closed without a word is taken for a peer without HTTP/2, in seconds.
+_WITHOUT_A_WORD = 60.0
 
 
 class MultiplexTransport(httpx.AsyncBaseTransport):
@@ -51,7 +54,8 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
         cert: As httpx has it: a client certificate.
         trust_env: Whether `SSL_CERT_FILE` and `SSL_CERT_DIR` are looked at.
         http1: Whether to speak HTTP/1.1, through httpx's own transport, with peers that
-            have no HTTP/2. Without it, they are an `HTTP2NotSupported` error.
+            have no HTTP/2. Without it, they are an `HTTP2NotSupported` error where they
+            answer in another protocol, and `ClosedBeforeSettings` where they hang up.
         settings: Sizes and limits.
     """
 
@@ -71,7 +75,7 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
         self._http1 = http1
         self._ssl_context: ssl.SSLContext | None = None
         self._pools: dict[Origin, OriginPool] = {}
-        self._without_http2: set[Origin] = set()
+        self._http1_until: dict[Origin, float] = {}
         self._http1_transport: httpx.AsyncHTTPTransport | None = None
         self._closed = False
 
@@ -87,15 +91,19 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
             msg = "the transport is closed"
             raise RuntimeError(msg)
         origin = Origin.of(request.url, request.extensions.get(ROLE_EXTENSION, ""))
-        if origin in self._without_http2:
+        now = asyncio.get_running_loop().time()
+        if self._http1_until.get(origin, now) > now:
             return await self._speak_http1(request)
         try:
             return await self._resend_until_processed(request, origin)
-        except HTTP2NotSupported:
+        except (HTTP2NotSupported, ClosedBeforeSettings) as error:
             if not self._http1:
                 raise
-            self._without_http2.add(origin)
-            return await self._speak_http1(request)
+            is_sure = isinstance(error, HTTP2NotSupported)
+        response = await self._speak_http1(request)
+        # A server that was just ending closes as one without HTTP/2 does.
+        self._http1_until[origin] = math.inf if is_sure else now + _WITHOUT_A_WORD
+        return response
 
     async def _resend_until_processed(
         self, request: httpx.Request, origin: Origin
