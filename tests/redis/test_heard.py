@@ -65,7 +65,7 @@ async def test_what_strangers_publish_does_no_harm(
     await first.push(push(b""))
     pull = asyncio.ensure_future(second.pull(PullRequest("q", wait=60)))
     await until_tried(second, "q")
-    channel = second._keys.queue("q")
+    channel = second._opened().keys.queue("q")
     assert await second._link.plain("PUBLISH", channel, said) == 1
     await first.push(push(b"a\n"))
     async with asyncio.timeout(SECONDS):

@@ -46,6 +46,8 @@ def _are_tried(store: RedisStore, queue: str, pulls: int) -> bool:
     slot = store._opened().slots.get(queue)
     if slot is None or slot.stale or slot.pump is not None or not slot.following:
         return False
+    if store._subscription.busy:
+        return False
     return pulls == sum(call.trying is None and not call.due for call in slot.waiters)
 
 

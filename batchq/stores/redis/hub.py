@@ -32,6 +32,9 @@ _AGAIN_SECONDS: Final = 0.5
 _MOST_SEEN: Final = 20_000
 """Queues of which it is remembered how far they were seen."""
 
+_NOTED_SECONDS: Final = 600.0
+"""Seconds after which the name of a queue that is in use is noted again."""
+
 _ROUNDING: Final = 1e-6
 """Seconds by which a timer may come early: the loop's clock and ours differ by rounding."""
 
@@ -85,6 +88,8 @@ class Hub:
         self._stopped = False
         self._seen: dict[str, tuple[str, int, str | None]] = {}
         self._count = 0
+        self._noted: dict[str, tuple[str, float]] = {}
+        self._check_after = 0.0
 
     # Calls
 
@@ -226,8 +231,6 @@ class Hub:
                 slot.name,
                 life,
             )
-            if life is not None:
-                self.spawn(self._rename(slot.name, life))
         before = self._seen.pop(slot.name, None)
         if life is not None:
             if before is not None and before[0] == life and before[1] > version:
@@ -235,9 +238,7 @@ class Hub:
             self._seen[slot.name] = (life, version, told.get("gen"))
             if len(self._seen) > _MOST_SEEN:
                 del self._seen[next(iter(self._seen))]
-
-    async def _rename(self, name: str, life: str) -> None:
-        await self.names.add(name, life)
+            self._keep_name(slot.name, life)
 
     def _arm_due(self, slot: Slot, state: State) -> None:
         self.timers.cancel(slot.due)
@@ -281,25 +282,58 @@ class Hub:
             TooManyQueues: there are as many as may be.
         """
         life = new_id()
-        if await self.names.add(slot.name, life):
-            return life
-        await self.check_names()
-        if await self.names.add(slot.name, life):
-            return life
+        for check in (self._check_names, None):
+            if await self.names.add(slot.name, life):
+                self._noted[slot.name] = (life, self.now())
+                return life
+            if check is not None:
+                await check()
         raise TooManyQueues(
             f"there are {self.limits.queues} queues, as many as --max-queues allows; "
             "delete those that are done with"
         )
 
-    async def check_names(self) -> None:
-        """Forgets names of queues that are over, where a server ended before it could do so."""
-        stale = int(time.time()) - self.names.PENDING_SECONDS
+    async def _check_names(self) -> None:
+        """Forgets names of queues that are over, where a server ended before it could do so.
+
+        It asks for every queue, and so does nothing where that was done a short time ago:
+        anybody may push to queues for which there is no room.
+        """
+        if self.now() < self._check_after:
+            return
+        self._check_after = self.now() + self.names.PENDING_SECONDS
         for name, (life, noted) in (await self.names.all()).items():
             slot = self.slot(name)
             await self.look(slot)
-            if slot.state.life is None and noted < stale:
-                await self.names.remove(name, life)
+            if slot.state.life is None:
+                await self.retire(name, life, noted)
             self.tidy(slot)
+
+    async def retire(self, name: str, life: str, noted: int) -> None:
+        """Forgets the name of a queue that is not there, unless it is being created."""
+        if noted < int(time.time()) - self.names.PENDING_SECONDS:
+            await self.names.sweep(name)
+            await self.names.remove(name, life)
+
+    def forget_noted(self) -> None:
+        """Lets names be noted anew: Redis may have lost some."""
+        self._noted.clear()
+
+    def _keep_name(self, name: str, life: str) -> None:
+        """Sees to it that a queue that is there is listed."""
+        known, then = self._noted.get(name, (None, 0.0))
+        if known == life and self.now() - then < _NOTED_SECONDS:
+            return
+        self._noted.pop(name, None)
+        self._noted[name] = (life, self.now())
+        if len(self._noted) > _MOST_SEEN:
+            del self._noted[next(iter(self._noted))]
+        self.spawn(self._keep(name, life))
+
+    async def _keep(self, name: str, life: str) -> None:
+        await self.names.keep(name, life)
+        if self._seen.get(name, (None,))[0] != life:
+            await self.names.remove(name, life)
 
     # Time
 

@@ -40,6 +40,16 @@ class Names:
         )
         return bool(answer)
 
+    async def keep(self, name: str, life: str) -> None:
+        """Notes a queue that is there; nothing is written where it is noted."""
+        await self._link.command(scripts.NOTE, self._keys.names, name, life, int(time.time()))
+
+    async def sweep(self, name: str) -> None:
+        """Removes the lines of lives that were deleted, some at a time."""
+        more = 1
+        while more:
+            more, _ = await self._link.command(scripts.SWEEP, self._keys.queue(name))
+
     async def remove(self, name: str, life: str) -> None:
         """Forgets a queue whose life is over, unless another has begun."""
         await self._link.command(scripts.UNREGISTER, self._keys.names, name, life)

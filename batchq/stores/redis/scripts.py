@@ -38,9 +38,11 @@ LOOK: Final = _load("guard", "prelude", "look")
 SWEEP: Final = _load("guard", "sweep")
 REGISTER: Final = _load("register")
 UNREGISTER: Final = _load("unregister")
+NOTE: Final = _load("note")
 KEEP_RECORD: Final = _load("keep_record")
 PROBE: Final = _load("guard", "probe")
 
 ALL: Final = (
-    PUSH, CLOSE, PULL, LEASES, DELETE, LOOK, SWEEP, REGISTER, UNREGISTER, KEEP_RECORD,
+    PUSH, CLOSE, PULL, LEASES, DELETE, LOOK, SWEEP, REGISTER, UNREGISTER, NOTE,
+    KEEP_RECORD,
 )  # fmt: skip

@@ -7,6 +7,8 @@ them; nothing of it is in Redis.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +168,19 @@ class Slot:
     linger: Timer | None = None
     again: Timer | None = None
     uses: int = 0
+
+    @asynccontextmanager
+    async def lane(self, producer: str) -> AsyncIterator[None]:
+        """Waits for a producer's turn; a lane that nobody uses is forgotten."""
+        lane = self.lanes.setdefault(producer, Lane())
+        lane.users += 1
+        try:
+            async with lane.lock:
+                yield
+        finally:
+            lane.users -= 1
+            if not lane.users:
+                del self.lanes[producer]
 
     @property
     def waited_for(self) -> bool:

@@ -27,11 +27,9 @@ from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.keys import Keys
 from batchq.stores.redis.link import Link, Reply
 from batchq.stores.redis.promise import describe
-from batchq.stores.redis.readers import Readers
 from batchq.stores.redis.slots import Slot
 from batchq.stores.redis.state import read_producer
-from batchq.stores.redis.subscription import Subscriptions
-from batchq.stores.redis.writers import Writers
+from batchq.stores.redis.waiting import Waiting
 
 _log: Final = logging.getLogger("batchq.redis")
 
@@ -92,23 +90,14 @@ class RedisStore:
             await link.close()
             raise
         self._text = describe(await _settings(link))
-        self._hub = hub = Hub(link, keys, self._limits, self._clock)
-        self._link, self._keys = link, keys
-        self._readers = Readers(hub, self._follow)
-        self._writers = Writers(hub, self._follow)
-        hub.on_wake, hub.on_over = self._pump, self._writers.over
-        hub.on_idle = self._unfollow_soon
-        hub.on_reply = lambda slot: self._subscription.check(slot.key)
-        self._subscription = Subscriptions(
-            client,
-            target,
-            f"{keys.prefix}:servers",
-            self._heard,
-            self._back,
-            self._moved,
-            self._away,
-            pings=self._clock is None,
-        )
+        self._link, self._hub = link, Hub(link, keys, self._limits, self._clock)
+        self._waiting = Waiting(self._hub, client, target, pings=self._clock is None)
+        self._readers, self._writers = self._waiting.readers, self._waiting.writers
+        self._subscription = self._waiting.subscription
+
+    def _recovered(self) -> None:
+        if self._hub is not None:
+            self._waiting.recovered()
 
     async def stop(self) -> None:
         """Closes the store: see the contract."""
@@ -121,8 +110,7 @@ class RedisStore:
             await self.flush()
         self._stopped = True
         self._link.closed = True
-        await self._hub.stop()
-        await self._subscription.stop()
+        await self._waiting.stop()
         await self._link.close()
 
     async def flush(self) -> None:
@@ -239,9 +227,10 @@ class RedisStore:
             raise complaints.replaced(queue, queue_id, slot.state.life)
         life = str(header["id"])
         hub = self._opened()
+        # Before the name goes, by which another server finds what is left if this one ends now.
+        await hub.names.sweep(queue)
         await hub.names.remove(queue, life)
         await hub.names.keep_record(queue, life)
-        hub.spawn(self._sweep(slot.key))
         return life
 
     async def _run(
@@ -255,23 +244,21 @@ class RedisStore:
         hub.tidy(slot)
         return slot, reply
 
-    async def _sweep(self, key: str) -> None:
-        """Removes what a life that is over has left, some at a time."""
-        more = 1
-        while more:
-            more, _ = await self._link.command(scripts.SWEEP, key)
-
     async def queues(self) -> list[QueueStats]:
         """All queues, by name."""
         return await _apart(self._queues())
 
     async def _queues(self) -> list[QueueStats]:
-        names = sorted(await self._opened().names.all())
+        hub = self._opened()
+        noted = await hub.names.all()
+        names = sorted(noted)
         found: list[QueueStats] = []
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
             told = await asyncio.gather(*(self._stats_or_none(name) for name in some))
             found += [stats for stats in told if stats is not None]
+            for name in [name for name, stats in zip(some, told, strict=True) if stats is None]:
+                await hub.retire(name, *noted[name])
         return found
 
     async def _stats_or_none(self, queue: str) -> QueueStats | None:
@@ -315,122 +302,6 @@ class RedisStore:
         if self._hub is None or self._stopped:
             raise ShuttingDown("the store is closed; try again")
         return self._hub
-
-    # Those who wait
-
-    async def _pump(self, slot: Slot) -> None:
-        """Looks at those who wait for a queue, until there is nothing more to be done."""
-        hub = self._opened()
-        slot.dirty = True
-        try:
-            while slot.dirty and slot.waited_for:
-                slot.dirty = False
-                if slot.stale:
-                    slot.stale = False
-                    await hub.look(slot)
-                await self._readers.settle(slot)
-                if await self._writers.step(slot):
-                    slot.dirty = True
-        except Unavailable as error:
-            self._readers.fail_overdue(slot, error)
-            self._writers.fail_overdue(slot, error)
-            hub.look_again(slot)
-        finally:
-            slot.pump = None
-        if slot.dirty and slot.waited_for and not slot.stale:
-            hub.wake(slot)
-        elif slot.parked or slot.room or len(slot.waiters) > slot.trying:
-            self._follow(slot)
-        else:
-            hub.tidy(slot)
-
-    def _follow(self, slot: Slot) -> None:
-        """Sees to it that changes of a queue are heard of, and none is missed."""
-        if slot.following or self._stopped:
-            return
-        slot.following = True
-        self._opened().spawn(self._begin_to_follow(slot))
-
-    async def _begin_to_follow(self, slot: Slot) -> None:
-        await self._subscription.follow(slot.key)
-        self._recheck(slot)
-
-    def _recheck(self, slot: Slot) -> None:
-        """Looks at a queue of which changes may have been missed."""
-        slot.stale = True
-        self._writers.recheck(slot)
-        for call in slot.waiters:
-            call.due = call.due or call.request.lease_id is not None
-        self._opened().wake(slot)
-
-    def _unfollow_soon(self, slot: Slot) -> None:
-        hub = self._opened()
-        if slot.linger is None:
-
-            def over(_now: float) -> None:
-                hub.spawn(self._unfollow(slot))
-
-            slot.linger = hub.timers.at(hub.now() + _LINGER_SECONDS, over)
-            hub.arm()
-
-    async def _unfollow(self, slot: Slot) -> None:
-        slot.linger = None
-        if not slot.waited_for:
-            slot.following = False
-            await self._subscription.leave(slot.key)
-            self._opened().tidy(slot)
-
-    def _heard(self, channel: str, event: dict[str, Any]) -> None:
-        """Is told of a change that a server made."""
-        hub = self._opened()
-        if event["from"] == hub.me:
-            return
-        slot = hub.slots.get(self._keys.name(channel))
-        if slot is None:
-            return
-        hub.learn(slot, event["s"] | {"ended": None})
-        self._note(slot, event)
-
-    def _note(self, slot: Slot, event: dict[str, Any]) -> None:
-        if event.get("producer") and slot.state.life is not None:
-            name, epoch, seq = event["producer"]
-            self._writers.advanced(slot, event["s"].get("life"), name, (epoch, seq))
-            self._opened().wake(slot)
-        if event.get("lease"):
-            self._readers.twins(slot, event["lease"])
-
-    def _moved(self, channel: str) -> None:
-        """A queue's changes are heard of from another node: some may have been missed."""
-        slot = self._opened().slots.get(self._keys.name(channel))
-        if slot is not None and slot.waited_for:
-            self._recheck(slot)
-
-    def _away(self, error: Exception) -> None:
-        """The subscription is gone, and can't be had again."""
-        self._link.health.note_down("", self._keys.names, error)
-
-    def _back(self) -> None:
-        """The subscription is there again: whatever is waited for may have come."""
-        if self._hub is None or self._stopped:
-            return
-        self._link.health.note_up("")
-        self._recheck_all()
-
-    def _recovered(self) -> None:
-        """Redis is there again, and after a failover queues may be on other nodes of it."""
-        if self._hub is None or self._stopped:
-            return
-        self._subscription.check()
-        self._recheck_all()
-
-    def _recheck_all(self) -> None:
-        for slot in list(self._opened().slots.values()):
-            if slot.waited_for:
-                self._recheck(slot)
-
-
-_LINGER_SECONDS: Final = 10.0
-"""Seconds for which a queue's changes are listened to after the last has waited for it."""
 
 
 async def _apart(work: Coroutine[Any, Any, _T]) -> _T:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 from batchq.broker.state import ParkKey
@@ -19,7 +18,7 @@ from batchq.model import KIB, CloseRequest, End, Numbering, Pushed, PushRequest
 from batchq.stores.redis import complaints, scripts
 from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.readers import read_end
-from batchq.stores.redis.slots import Lane, Place, PushCall, Slot
+from batchq.stores.redis.slots import Place, PushCall, Slot
 from batchq.stores.redis.state import read_producer
 
 _log: Final = logging.getLogger("batchq.redis")
@@ -91,7 +90,7 @@ class Writers:
             if numbering is None:
                 await self._send(slot, call, first=first)
                 return
-            async with _lane(slot, numbering.producer):
+            async with slot.lane(numbering.producer):
                 await self._send(slot, call, first=first)
         except BatchqError as error:
             call.answer(error)
@@ -113,6 +112,8 @@ class Writers:
         if header["r"] == "create":
             life = await self._hub.create(slot)
             header = await self._ask(slot, call, behind=behind, probe=False, new=life)
+            if header.get("garbage"):
+                self._hub.spawn(self._hub.names.sweep(slot.name))
             if slot.state.life is None:
                 await self._hub.names.remove(slot.name, life)
         if header["r"] == "ahead" and known is not None and slot.state.life == life:
@@ -406,20 +407,6 @@ class Writers:
         for call in list(slot.room):
             self._leave_room(slot, call)
             call.answer(error)
-
-
-@asynccontextmanager
-async def _lane(slot: Slot, producer: str) -> AsyncIterator[None]:
-    """Waits for a producer's turn; what nobody uses is forgotten, however it ends."""
-    lane = slot.lanes.setdefault(producer, Lane())
-    lane.users += 1
-    try:
-        async with lane.lock:
-            yield
-    finally:
-        lane.users -= 1
-        if not lane.users:
-            del slot.lanes[producer]
 
 
 __all__ = ["Unavailable", "Writers"]

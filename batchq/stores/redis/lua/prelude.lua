@@ -47,6 +47,7 @@ local dirty = false -- it has to be written
 local event = nil -- what other servers have to be told
 local ended = nil -- the id of a life that is over by now
 local reborn = false
+local garbage = nil -- lines of lives that are over are left
 
 local function let_pass()
   call('HDEL', META .. ':', '')
@@ -304,6 +305,7 @@ local function reply(header, pieces)
     call('SET', META, cmsgpack.pack(L))
   end
   header.s = state()
+  header.garbage = garbage
   if event then
     event.from = A.from
     event.s = header.s

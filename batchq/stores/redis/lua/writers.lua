@@ -1,6 +1,7 @@
 -- What pushes and closes share.
 
 local function new_life()
+  garbage = call('EXISTS', GARBAGE) == 1 or nil
   return {
     id = A.new, bid = A.new, ver = 0, lines = 0, bytes = 0,
     fo = 0, fp = 0, fb = 1, -- where the lines begin that were never handed out
