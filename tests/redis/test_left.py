@@ -49,7 +49,7 @@ async def test_refused_producers_are_forgotten(store: RedisStore) -> None:
 async def test_of_a_deleted_queue_no_line_is_left(store: RedisStore, prefixed: str) -> None:
     other = RedisStore(prefixed)
     await other.start()
-    await filled(other, 4 * BLOCKS)
+    await filled(other, blocks=4 * BLOCKS)
     await other.delete("q", None)
     await other.stop()
     assert await keys(store, "{q}:b:*") == []
