@@ -15,7 +15,13 @@ import httpx
 import orjson
 
 from batchq_client import answers
-from batchq_client.errors import UnexpectedAnswer, error_of, fault_of
+from batchq_client.errors import (
+    Incompatible,
+    NetworkFault,
+    UnexpectedAnswer,
+    error_of,
+    fault_of,
+)
 from batchq_client.model import (
     End,
     Health,
@@ -26,7 +32,8 @@ from batchq_client.model import (
     Pushed,
     QueueStats,
 )
-from batchq_client.session import PULL, ROLE, open_http
+from batchq_client.probe import said_nothing, speaks_tls
+from batchq_client.session import PULL, ROLE, open_http, trusted
 from batchq_client.transport import AT_ONCE_EXTENSION
 
 _T = TypeVar("_T")
@@ -58,6 +65,7 @@ class Client:
 
     Raises:
         ValueError: the URL is not one of http or https, or has a query or fragment.
+        ClientError: the environment names authorities that can't be read.
     """
 
     def __init__(self, base_url: str, *, http: httpx.AsyncClient | None = None) -> None:
@@ -70,8 +78,13 @@ class Client:
         if url.query or url.fragment:
             raise ValueError(f"{base_url!r} has a query or a fragment: a server's URL has none")
         self.base_url = str(url).rstrip("/")
-        self._http = http if http is not None else open_http()
-        self._owned = http is None
+        self._owned = False
+        if http is None:
+            # Now, as it fails: no request could tell why.
+            http = open_http(verify=trusted() if url.scheme == "https" else True)
+            self._owned = True
+        self._http = http
+        self._met = False  # it has answered
 
     async def __aenter__(self) -> Self:
         """Gives the client; it connects when it is used."""
@@ -314,12 +327,20 @@ class Client:
                 follow_redirects=False,
             )
         except httpx.TransportError as error:
-            raise fault_of(error, self.base_url) from error
+            raise await self._fault(error) from error
         except (httpx.DecodingError, httpx.InvalidURL) as error:
             raise UnexpectedAnswer(f"the answer can't be read: {error}", 0) from error
+        self._met = True
         if response.is_success:
             return response
         raise error_of(response)
+
+    async def _fault(self, error: httpx.TransportError) -> NetworkFault:
+        url = httpx.URL(self.base_url)
+        # A server that wants TLS may close what it can't read without a word.
+        if not self._met and url.scheme == "http" and said_nothing(error) and await speaks_tls(url):
+            return Incompatible(f"can't talk to {self.base_url}: it speaks TLS; write https://")
+        return fault_of(error, self.base_url, met=self._met)
 
 
 def _read(response: httpx.Response, reader: Callable[[httpx.Response], _T]) -> _T:

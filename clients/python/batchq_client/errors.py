@@ -3,6 +3,7 @@
     ClientError
     ├── NetworkFault            no answer came
     │   ├── NotSent             the server surely did nothing: repeat at will
+    │   │   └── Incompatible    it can't be talked to like this: repeating won't help
     │   └── OutcomeUnknown      it may have done it: repeat only what is numbered or leased
     ├── UnexpectedAnswer        an answer that is not this protocol's (a proxy's, another server's)
     └── Refused                 the server's answer: a problem document (RFC 9457)
@@ -22,11 +23,12 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from typing import Any, ClassVar, Final
 
 import httpx
 
-from batchq_client.transport import safe_to_resend
+from batchq_client.transport import HTTP2NotSupported, safe_to_resend
 
 _SHOWN: Final = 100
 """Characters of an answer's body that an error repeats."""
@@ -44,6 +46,13 @@ class NetworkFault(ClientError):
 
 class NotSent(NetworkFault):
     """The server surely did nothing: nothing was sent, or it said so."""
+
+
+class Incompatible(NotSent):
+    """The server is there, and can't be talked to like this, however often it is tried.
+
+    Its certificate can't be verified, or it speaks another protocol.
+    """
 
 
 class OutcomeUnknown(NetworkFault):
@@ -274,13 +283,24 @@ _BY_STATUS: Final[dict[int, type[Refused]]] = {
 }
 
 
-def fault_of(error: httpx.TransportError, url: str) -> NetworkFault:
+_NOT_THE_NAME: Final = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+_UNKNOWN_ISSUER: Final = (18, 19, 20, 21)
+"""OpenSSL's codes of chains that end at nobody who is trusted."""
+
+
+def fault_of(error: httpx.TransportError, url: str, *, met: bool) -> NetworkFault:
     """Makes the client's error of one of httpx's; its class tells whether anything was done.
 
     Args:
         error: what httpx raised.
         url: the server's.
+        met: it has answered before, so that whatever is wrong now may pass.
     """
+    reason = None if met else _incompatible(error)
+    if reason is not None:
+        return Incompatible(f"can't talk to {url}: {reason}")
     text = str(error) or type(error).__name__
     if isinstance(error, httpx.ConnectTimeout):
         return NotSent(f"can't reach {url}: no answer in time")
@@ -289,6 +309,34 @@ def fault_of(error: httpx.TransportError, url: str) -> NetworkFault:
     if isinstance(error, httpx.TimeoutException):
         text = "not in time"
     return OutcomeUnknown(f"no answer from {url}: {text}")
+
+
+def _incompatible(error: httpx.TransportError) -> str | None:
+    """Why a server can't be talked to, and what to do; None where it may be another time."""
+    cause = error.__cause__
+    if isinstance(error, HTTP2NotSupported):
+        return (
+            f"{error}; see whether it is a batchq server, and whether it wants https:// or http://"
+        )
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {cause.verify_message}; {_remedy(cause)}"
+    if not isinstance(cause, ssl.SSLError) or isinstance(cause, _TLS_ENDED):
+        return None
+    if cause.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS on this port; try http://"
+    return f"TLS failed: {cause.reason or cause}"
+
+
+_TLS_ENDED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""The connection ended, for whatever reason."""
+
+
+def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _NOT_THE_NAME:
+        return "use a name that stands in it"
+    if error.verify_code in _UNKNOWN_ISSUER:
+        return "name a file with its authority's certificate in SSL_CERT_FILE"
+    return "the server needs a valid one"
 
 
 def error_of(response: httpx.Response) -> ClientError:

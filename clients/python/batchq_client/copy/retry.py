@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from batchq_client.copy.outcome import CopyError
 from batchq_client.errors import (
     ClientError,
+    Incompatible,
     InternalError,
     LimitReached,
     NetworkFault,
@@ -40,6 +41,8 @@ def is_passing(error: ClientError, *, repeatable: bool) -> bool:
         error: what came of it.
         repeatable: doing it twice does no harm, as it is numbered or leased.
     """
+    if isinstance(error, Incompatible):
+        return False
     if isinstance(error, NetworkFault):
         return repeatable or isinstance(error, NotSent)
     if isinstance(error, UnexpectedAnswer):
