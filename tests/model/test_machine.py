@@ -158,10 +158,11 @@ class QueueMachine(RuleBasedStateMachine):
         order=st.permutations([0, 1, 2]),
     )
     def push_reordered(self, *, queue: str, producer: str, batch: Batch, order: list[int]) -> None:
-        if not self.ahead:
-            order = sorted(order)
         numbers = [self._number(queue, producer, 0, seq) for seq in order]
         for number in numbers:
+            if not self.ahead:
+                # One that found no room leaves its number to the next.
+                number = self._number(queue, producer, 0, 0)  # noqa: PLW2901
             content = self.contents.setdefault((queue, number), batch)
             if not isinstance(content, Batch):
                 return
