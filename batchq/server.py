@@ -26,6 +26,7 @@ from batchq.app import Settings, create_app
 from batchq.app.problems import refused
 from batchq.errors import StoreUnavailable
 from batchq.http2 import Http2Settings, apply, installed
+from batchq.http2.settings import DEFAULT_WINDOW
 from batchq.stores.base import Store
 
 _LOG: Final = logging.getLogger("batchq.server")
@@ -39,6 +40,11 @@ _ANSWER_SECONDS: Final = 1.0
 
 _OTHER_FILES: Final = 128
 """Descriptors that are kept for what is no connection: the store's files, the loop's, logs."""
+
+
+_WINDOWS: Final = 64
+"""So many windows of bodies fit into a connection's half of ``inflight_bytes``. A quarter of
+that may be used, and half be needed by a body: a quarter of them may be taken up as it fills."""
 
 
 class StartError(Exception):
@@ -88,7 +94,7 @@ def run(store: Store, settings: ServerSettings, announce: Callable[[str], None])
     Raises:
         StartError: the port, the certificate or the store can't be opened.
     """
-    settings = replace(settings, http2=_fitting(settings.http2))
+    settings = replace(settings, http2=_fitting(_roomy(settings)))
     config = _config(settings)
     _check_tls(config)
     sock = _bind(settings.listen)
@@ -100,6 +106,14 @@ def run(store: Store, settings: ServerSettings, announce: Callable[[str], None])
             runner.run(_serve(store, settings, config, partial(announce, url)))
     finally:
         sock.detach()  # Hypercorn has closed the descriptor
+
+
+def _roomy(settings: ServerSettings) -> Http2Settings:
+    """Makes room for the largest body beside others, and windows that leave it that room."""
+    http2 = settings.http2
+    inflight = max(http2.inflight_bytes, 4 * settings.app.max_body)
+    window = min(http2.stream_window, max(inflight // (2 * _WINDOWS), DEFAULT_WINDOW))
+    return replace(http2, inflight_bytes=inflight, stream_window=window)
 
 
 def _fitting(http2: Http2Settings) -> Http2Settings:

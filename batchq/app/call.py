@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from batchq.errors import BadRequest, TooLarge
-from batchq.http2 import BODY_EXTENSION, BodyTooLargeError, ClientGoneError
+from batchq.http2 import BODY_EXTENSION, INTAKE_EXTENSION, BodyTooLargeError, ClientGoneError
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -123,6 +123,8 @@ class Call:
                 raise _too_large(limit)
         if self._gather is not None:
             return await self._gathered(self._gather, limit)
+        intake = self._scope.get("extensions", {}).get(INTAKE_EXTENSION)
+        most = limit if length is None else int(length)
         pieces: list[bytes] = []
         size = 0
         while not self.complete:
@@ -132,6 +134,8 @@ class Call:
                 if size > limit:
                     raise _too_large(limit)
                 pieces.append(piece)
+                if intake is not None:
+                    await intake(len(piece), most - size)
         return pieces
 
     async def _gathered(self, gather: Gather, limit: int) -> list[bytes]:

@@ -147,6 +147,12 @@ def _flag(
     "keep-closed", _seconds, "3600", "Seconds that the record of a drained closed queue is kept."
 )
 @_flag("max-connections", click.IntRange(1), 4_096, "Connections that may be open at once.")
+@_flag(
+    "max-inflight-bytes",
+    _size,
+    "512MiB",
+    "Bytes of bodies still coming in; at least four times --max-body.",
+)
 @_flag("certfile", click.Path(dir_okay=False), None, "TLS certificate chain, a PEM file.")
 @_flag("keyfile", click.Path(dir_okay=False), None, "Key of the certificate, a PEM file.")
 @_flag(
@@ -189,7 +195,9 @@ def server(**flags: Any) -> None:
             max_wait=flags["max_wait"],
             max_body=flags["max_body"],
         ),
-        Http2Settings(max_connections=flags["max_connections"]),
+        Http2Settings(
+            max_connections=flags["max_connections"], inflight_bytes=flags["max_inflight_bytes"]
+        ),
     )
     try:
         run(store, settings, announce)

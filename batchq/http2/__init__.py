@@ -17,12 +17,14 @@ from batchq.http2.hooks import (
     installed,
     uninstall,
 )
+from batchq.http2.intake import INTAKE_EXTENSION
 from batchq.http2.registry import Registry
 from batchq.http2.settings import Http2Settings
 from batchq.http2.stream import BODY_EXTENSION
 
 __all__ = [
     "BODY_EXTENSION",
+    "INTAKE_EXTENSION",
     "BodyTooLargeError",
     "ClientGoneError",
     "Http2Settings",

@@ -2,14 +2,19 @@
 
 The connection feeds it and never waits; the application takes from it. What was taken,
 and nothing else, goes back to the client as window: a body that nobody reads holds at
-most one stream window, and holds nobody up.
+most one stream window, and holds nobody up. A body that is gathered counts among all that
+are (``inflight``): the connection gets its window back at once, as others use it too, the
+stream when there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
+
+from batchq.http2.inflight import Load
 
 
 class ClientGoneError(Exception):
@@ -28,6 +33,9 @@ class BodySource(Protocol):
 
     def open_window(self, size: int) -> None:
         """``size`` more bytes may be sent on the stream."""
+
+    def load(self, rest: int, grow: Callable[[], None]) -> Load:
+        """Begin to count the body, which may bring ``rest`` more bytes, among all others."""
 
     def wanted(self) -> None:
         """The application waits for bytes that are not here."""
@@ -48,6 +56,7 @@ class RequestBody:
         "_fed",
         "_held",
         "_left",
+        "_load",
         "_silent_since",
         "_source",
         "_step",
@@ -75,6 +84,7 @@ class RequestBody:
         self._taken = 0
         self._told = False
         self._allowed = -1  # bytes that gather() still takes; -1: nobody gathers
+        self._load: Load | None = None  # what it holds, while gather() keeps it
         self._waiter: asyncio.Future[None] | None = None
         self._fed = True  # something came since ``stalled`` was asked last
         self._silent_since = 0.0
@@ -99,7 +109,7 @@ class RequestBody:
         if self._allowed >= 0:
             self._allowed -= size
             if self._allowed >= 0:
-                self.give_back(size)
+                self._keep(size)
                 return True
         self._held += size
         waiter = self._waiter
@@ -112,7 +122,8 @@ class RequestBody:
 
         Asked from time to time: it may be told too late, by the time between two askings.
         """
-        if self._fed or self.window <= 0:
+        waits = self._load is not None and self._load.waits
+        if self._fed or self.window <= 0 or waits:
             self._fed = False
             self._silent_since = now
         return not self.done and now - self._silent_since >= seconds
@@ -120,6 +131,7 @@ class RequestBody:
     def finish(self) -> bool:
         """The client has sent its last byte; false when fewer came than were announced."""
         self.done = True
+        self._unload()
         self._wake()
         return self._left <= 0
 
@@ -132,6 +144,7 @@ class RequestBody:
         """Nobody will take any more: free what is here, and what still comes."""
         self.dropping = True
         self.parts.clear()
+        self._unload()
         held, self._held = self._held, 0
         if held:
             self.give_back(held)
@@ -143,10 +156,26 @@ class RequestBody:
         if self.done or self.gone:
             return
         self._taken += size
-        if self._taken >= self._step:
-            self.window += self._taken
-            self._source.open_window(self._taken)
-            self._taken = 0
+        if self._taken >= self._step and (self._load is None or self._load.may_grow()):
+            self._grow()
+
+    def _grow(self) -> None:
+        if self._load is not None:
+            self._load.promise(self._taken)
+        self.window += self._taken
+        self._source.open_window(self._taken)
+        self._taken = 0
+
+    def _keep(self, size: int) -> None:
+        # First: it may be this body that is refused, and then gives back what it held.
+        load = self._load
+        if load is not None:
+            load.add(size)
+        self.give_back(size)
+
+    def _unload(self) -> None:
+        if self._load is not None:
+            self._load.close()
 
     # --- the application's side --------------------------------------------------
 
@@ -182,9 +211,13 @@ class RequestBody:
         self._allowed = limit - here
         if here + max(self._left, 0) > limit:
             self._allowed = -1
-        elif here:
+        elif not (self.done or self.dropping):
+            rest = self._allowed if self._left < 0 else self._left
+            self._load = self._source.load(here + rest, self._grow)
+            self._load.promise(here + self.window)
+        if here and self._allowed >= 0:
             self._held = 0
-            self.give_back(here)
+            self._keep(here)
         while self._allowed >= 0 and not (self.done or self.dropping):
             await self._wait()
         if self.dropping:

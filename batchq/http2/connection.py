@@ -24,6 +24,7 @@ from batchq.http2.headers import (
     RequestHead,
     encode_fields,
 )
+from batchq.http2.inflight import InFlight
 from batchq.http2.reader import FrameReader
 from batchq.http2.sender import Sender
 from batchq.http2.settings import DEFAULT_WINDOW, Http2Settings
@@ -31,7 +32,13 @@ from batchq.http2.stream import Refusal, Stream, bare
 
 
 class Host(Protocol):
-    """What a connection needs of the world."""
+    """What a connection needs of the world.
+
+    Attributes:
+        inflight: counts the bodies that are not complete, of all connections.
+    """
+
+    inflight: InFlight
 
     def call_app(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         """Run the application on a request."""
@@ -72,6 +79,8 @@ class Connection(FrameReader):
         self.state: dict[str, Any] = {}
         self.refusal: Refusal = bare
         self.logs_access = config.accesslog is not None or config.statsd_host is not None
+        self.inflight = host.inflight
+        self.pool = host.inflight.pool()
         self.streams: dict[int, Stream] = {}
         self.handlers = 0  # tasks of the application, also of streams that are over
         self.highest = 0  # the last stream that was opened

@@ -20,6 +20,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerConte
 
 from batchq.http2.connection import Connection
 from batchq.http2.headers import CONNECTION_FIELDS, MalformedRequestError, request_head
+from batchq.http2.intake import CountedApp
 from batchq.http2.link import Link, take_over
 from batchq.http2.liveness import Liveness
 from batchq.http2.registry import Registry
@@ -52,13 +53,15 @@ class H2Protocol:
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
-        self._app = app
+        # What is counted there for HTTP/1.1 is counted by the connection here.
+        self._app = app.inner if isinstance(app, CountedApp) else app
         self._config = config
         self._context = context
         self._task_group = task_group
         self._send = send
         self._loop = asyncio.get_running_loop()
         settings = self.registry.settings
+        self.inflight = self.registry.inflight
         self._settings = settings
         sender = Sender(settings, self._loop, self._abort)
         self.connection = connection = Connection(settings, config, sender, self)

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from hypercorn.typing import WorkerContext
 
+from batchq.http2.inflight import InFlight
 from batchq.http2.link import ReadBuffer
 from batchq.http2.settings import Http2Settings
 from batchq.http2.stream import Refusal, bare
@@ -31,6 +32,7 @@ class Registry:
         refusal: answers, by its status, what never reaches the application.
 
     Attributes:
+        inflight: the request bodies that are not complete.
         admitted: open connections, whatever they speak.
         draining: the graceful end has begun.
     """
@@ -38,6 +40,7 @@ class Registry:
     def __init__(self, settings: Http2Settings, refusal: Refusal = bare) -> None:
         self.settings = settings
         self.refusal = refusal
+        self.inflight = InFlight(settings.inflight_bytes, settings.stall_timeout)
         self._connections: set[H2Protocol] = set()
         self._buffers: WeakKeyDictionary[WorkerContext, ReadBuffer] = WeakKeyDictionary()
         self._watchers: WeakKeyDictionary[WorkerContext, asyncio.Task[None]] = WeakKeyDictionary()

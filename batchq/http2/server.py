@@ -14,6 +14,7 @@ import h11
 from hypercorn.asyncio.tcp_server import TCPServer as HypercornTCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
 
+from batchq.http2.intake import CountedApp
 from batchq.http2.liveness import probe
 from batchq.http2.protocol import H2Protocol
 from batchq.http2.registry import Registry
@@ -36,6 +37,7 @@ class TCPServer(HypercornTCPServer):
             self.writer.transport.abort()
             return
         probe(self.writer.get_extra_info("socket"), self.registry.settings)
+        self.app = CountedApp(self.app, self.registry.inflight)
         try:
             await super().run()
         finally:

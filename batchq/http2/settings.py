@@ -22,9 +22,9 @@ class Http2Settings:
     """What one HTTP/2 connection may use, and how many connections there may be.
 
     A connection holds at most ``connection_window`` bytes of request bodies that no
-    handler has read, and of answers that the client does not take at most what its
-    handlers have sent: each handler waits once more than ``stream_send_buffer`` bytes
-    of its answer are unsent.
+    handler has asked for, of bodies that are gathered half of ``inflight_bytes``, and of
+    answers that the client does not take at most what its handlers have sent: each
+    handler waits once more than ``stream_send_buffer`` bytes of its answer are unsent.
 
     Attributes:
         max_connections: connections of a process that are open at once, those that speak
@@ -32,6 +32,11 @@ class Http2Settings:
             is safe to try again.
         max_concurrent_streams: requests that one connection may have open; a further
             one is refused with REFUSED_STREAM, which is safe to send again.
+        inflight_bytes: bytes of bodies that are gathered and not complete, of all connections;
+            those of one connection may be half of it. Above a quarter of either the oldest
+            bodies get window first; where even the windows that bodies begin with are too
+            much, the youngest are refused with REFUSED_STREAM. Keep it at least four times
+            the largest body, and 128 times ``stream_window``.
         stream_window: bytes a client may send on one stream before its handler reads.
         connection_window: the same for all streams of a connection together. Handlers
             that do not read can hold back the uploads beside them only once this is
@@ -78,6 +83,7 @@ class Http2Settings:
 
     max_connections: int = 4096
     max_concurrent_streams: int = 8192
+    inflight_bytes: int = 512 * _MIB
     stream_window: int = 4 * _MIB
     connection_window: int = 32 * _MIB
     max_frame_size: int = _MIB
@@ -132,6 +138,7 @@ _TIMES = (
 _RANGES = {
     "max_connections": (1, MAX_WINDOW),
     "max_concurrent_streams": (1, MAX_WINDOW),
+    "inflight_bytes": (2, _MOST),
     "stream_window": (0, MAX_WINDOW),
     "connection_window": (DEFAULT_WINDOW, MAX_WINDOW),
     "max_frame_size": (MIN_FRAME_SIZE, MAX_FRAME_SIZE),

@@ -15,6 +15,7 @@ from h2.errors import ErrorCodes
 from batchq.http2 import frames
 from batchq.http2.body import RequestBody
 from batchq.http2.headers import Header, RequestHead, encode_fields, encode_status
+from batchq.http2.inflight import Load
 from batchq.http2.sender import SendBuffer
 
 if TYPE_CHECKING:
@@ -106,6 +107,15 @@ class Stream:
     def open_window(self, size: int) -> None:
         """Let the client send ``size`` more bytes on the stream."""
         self._connection.sender.write(frames.window_update(self.id, size))
+
+    def load(self, rest: int, grow: Callable[[], None]) -> Load:
+        """Count the body among all that are not complete; too much of them refuses it."""
+        connection = self._connection
+        return connection.inflight.open(connection.pool, rest, grow, self._refuse_body)
+
+    def _refuse_body(self) -> None:
+        # Nothing is done for a request whose body never was complete.
+        self._connection.reset(self, ErrorCodes.REFUSED_STREAM, blame=False)
 
     def wanted(self) -> None:
         """Tell a client that asked (``Expect``) that its body is wanted."""

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import hypercorn.asyncio.run
@@ -36,6 +37,7 @@ from batchq.http2.headers import (
     encode_fields,
     encode_status,
 )
+from batchq.http2.inflight import InFlight, Load
 from batchq.http2.protocol import H2Protocol
 from batchq.http2.server import TCPServer
 
@@ -98,6 +100,7 @@ def test_apply_lifts_the_request_cap() -> None:
         {"max_frame_size": 16_383},
         {"max_frame_size": 2**24},
         {"stream_window": 2**31},
+        {"inflight_bytes": 1},
         {"connection_window": 65_534},
         {"max_concurrent_streams": 0},
         {"max_connections": 0},
@@ -205,12 +208,16 @@ class Source:
     def __init__(self) -> None:
         self.given = 0
         self.opened: list[int] = []
+        self.inflight = InFlight(2**20, 60.0)
 
     def give_back(self, size: int) -> None:
         self.given += size
 
     def open_window(self, size: int) -> None:
         self.opened.append(size)
+
+    def load(self, rest: int, grow: Callable[[], None]) -> Load:
+        return self.inflight.open(self.inflight.pool(), rest, grow)
 
     def wanted(self) -> None:
         pass

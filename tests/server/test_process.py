@@ -208,6 +208,7 @@ def test_help_tells_defaults_units_and_variables() -> None:
         ("MAX_QUEUE_BYTES", "1GiB"),
         ("MAX_QUEUES", "10000"),
         ("MAX_PRODUCERS", "1000"),
+        ("MAX_INFLIGHT_BYTES", "512MiB"),
         ("KEEP_CLOSED", "3600"),
         ("LOG_LEVEL", "info"),
     ):
