@@ -154,15 +154,41 @@ def _output(text: str) -> Path:
     type=seconds(_DAY),
     metavar="SECONDS",
     default=_DEFAULTS["check"].default,
-    help="Seconds between two health checks of a shard; three that fail make it down.",
+    help="Seconds between two health checks of a shard, each of 2 s at most; three that fail make "
+    "it down.",
 )
 @_flag(
     "max-connections",
     type=click.IntRange(1),
     default=_DEFAULTS["max_connections"].default,
-    help="Clients that may be connected at once.",
+    help="Clients that may be connected at once; and requests at once that have neither a number "
+    "nor a lease, pulls apart. More are told 429.",
 )
-@_flag("threads", type=click.IntRange(1), help="Threads of HAProxy.  [default: one for each core]")
+@_flag(
+    "max-pulls",
+    type=click.IntRange(1),
+    default=_DEFAULTS["max_pulls"].default,
+    help="Pulls without a lease that may wait at once. More are told 429. Each costs two "
+    "connections; pulls on leases share their client's.",
+)
+@_flag(
+    "shard-connections",
+    type=click.IntRange(1),
+    default=_DEFAULTS["shard_connections"].default,
+    help="Connections that each shard takes from this HAProxy: the shards' own --max-connections, "
+    "or a share of it where several HAProxies run.",
+)
+@_flag(
+    "resolve",
+    is_flag=True,
+    help="Ask the name servers of resolv.conf for the shards' hosts, again and again. Otherwise "
+    "they are resolved once, when HAProxy starts, /etc/hosts included.",
+)
+@_flag(
+    "threads",
+    type=click.IntRange(1, 64),
+    help="Threads of HAProxy.  [default: one for each core]",
+)
 @_flag(
     "log",
     metavar="TARGET",

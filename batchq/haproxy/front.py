@@ -11,9 +11,25 @@ from typing import Final
 import xxhash
 
 from batchq.haproxy.layout import Layout, LayoutError
+from batchq.haproxy.words import check_bind, check_log
 
 SHARD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*(?!\d+\Z){_LABEL}")
+"""A name whose last part is no number: that would be an address."""
+
+RESERVED: Final = 16
+"""Of a shard's connections: health checks (one for each HAProxy process), and whoever asks the
+shard itself, as ``batchq haproxy move`` does."""
+
+KEPT_CONNECTIONS: Final = 2
+"""Connections to shards that rest and are kept for a client's next request."""
+
+_MOST_THREADS: Final = 64
+"""HAProxy's own limit, on machines of 64 bits."""
+
+_LEAST_CHECK: Final = 0.01
+_LEAST_ANSWER: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,12 @@ class Shard:
         return "%" not in self.host  # a zone
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Host and port, the same for the same shard however its address is written."""
+        host = str(ip_address(self.host)) if self.is_address else self.host.lower()
+        return host, self.port
+
+    @property
     def endpoint(self) -> str:
         """Host and port, as in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -95,7 +117,10 @@ class Front:
         margin: how long beyond that an answer may take: a numbered push may be kept for the
             ones before it for 30 s, and then wait for room.
         max_connections: clients at once; as many requests at once may be neither numbered nor
-            leased.
+            leased, pulls apart.
+        max_pulls: pulls without a lease at once.
+        shard_connections: that each shard takes from this HAProxy: its ``--max-connections``.
+        resolve: ask the name servers for the shards' hosts again and again.
         check: between two health checks.
         threads: of HAProxy, or None: one for each core.
         log: a target of HAProxy's ``log``, or nothing.
@@ -111,7 +136,10 @@ class Front:
     certfile: str = ""
     max_wait: float = 60.0
     margin: float = 40.0
-    max_connections: int = 4000
+    max_connections: int = 1000
+    max_pulls: int = 1500
+    shard_connections: int = 4096
+    resolve: bool = False
     check: float = 1.0
     threads: int | None = None
     log: str = "stdout format raw daemon"
@@ -122,25 +150,68 @@ class Front:
         """Refuses what can't work.
 
         Raises:
-            LayoutError: a slot or a queue has no shard, or there is nothing to listen on.
+            LayoutError: a slot or a queue has no shard, there is nothing to listen on, or
+                limits and times don't fit together.
         """
+        self._check_shards()
+        self._check_bind()
+        self._check_numbers()
+
+    def _check_shards(self) -> None:
         names = {shard.name for shard in self.shards}
         if len(names) != len(self.shards):
             raise LayoutError("two shards have the same name")
+        places: dict[tuple[str, int], str] = {}
+        for shard in self.shards:
+            other = places.setdefault(shard.place, shard.name)
+            if other != shard.name:
+                raise LayoutError(f"shards {other} and {shard.name} are at one address")
         for owner in {*self.layout.owners, *self.layout.stays.values()} - names:
             raise LayoutError(f"there are slots or queues of shard {owner}, which is not there")
+
+    def _check_bind(self) -> None:
         if not self.bind and not self.bind_tls:
             raise LayoutError("there is nothing to listen on: give --bind, --bind-tls or both")
         if bool(self.bind_tls) != bool(self.certfile):
             raise LayoutError("TLS needs both --bind-tls and --certfile")
+        for addresses in filter(None, (self.bind, self.bind_tls)):
+            check_bind(addresses)
+        if self.log:
+            check_log(self.log)
+
+    def _check_numbers(self) -> None:
+        if self.max_wait + self.margin < _LEAST_ANSWER:
+            raise LayoutError(
+                "--max-wait and --margin are no second together: nothing would be answered"
+            )
+        if self.check < _LEAST_CHECK:
+            raise LayoutError(f"--check is at least {_LEAST_CHECK:g} seconds")
+        if self.threads is not None and self.threads > _MOST_THREADS:
+            raise LayoutError(f"--threads is at most {_MOST_THREADS}, as HAProxy has it")
+        if self.shard_requests <= self.max_pulls:
+            raise LayoutError(
+                f"--max-connections {self.max_connections} leaves {max(self.shard_requests, 0)} "
+                f"requests at once for a shard that takes {self.shard_connections} connections, "
+                f"and --max-pulls {self.max_pulls} would use them up: raise --shard-connections, "
+                "with the shards' own --max-connections, or lower the others"
+            )
+
+    @property
+    def shard_requests(self) -> int:
+        """Requests that a shard is given at once, at most.
+
+        Each may need a connection of its own, and resting clients keep some: all together are no
+        more than the shard takes, so that the health check always finds one.
+        """
+        kept = KEPT_CONNECTIONS * self.max_connections
+        return self.shard_connections - RESERVED - kept
 
     @property
     def names(self) -> list[str]:
         """The shards' names, in their order."""
         return [shard.name for shard in self.shards]
 
-    @property
-    def once(self) -> str:
+    def own_socket(self, name: str) -> str:
         """A socket that no other HAProxy of this machine has: HAProxy's way to itself."""
         told = f"{self.bind} {self.bind_tls}".encode()
-        return f"abns@batchq-once-{xxhash.xxh3_64_hexdigest(told)}"
+        return f"abns@batchq-{name}-{xxhash.xxh3_64_hexdigest(told)}"

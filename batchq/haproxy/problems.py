@@ -68,12 +68,13 @@ class Problem:
 
 
 def shard_down(shard: str) -> Problem:
-    """The shard that a queue lives on does not answer; nothing was done."""
+    """The shard that a queue lives on is away, or has no room; nothing was done."""
     return Problem(
         503,
         "shard-unavailable",
         "Shard unavailable",
-        f"shard {shard} does not answer, and its queues are nowhere else: try again",
+        f"shard {shard} does not answer, or has as many requests as it may, and its queues are "
+        "nowhere else: try again",
         RETRY_SECONDS,
     )
 
@@ -86,6 +87,29 @@ def held() -> Problem:
         "Queue moving",
         "the queue is being moved to another shard: try again",
         HELD_SECONDS,
+    )
+
+
+def too_many_pulls(most: int) -> Problem:
+    """As many pulls without a lease wait as may; nothing was taken."""
+    return Problem(
+        429,
+        "too-many-pulls",
+        "Too many pulls",
+        f"{most} pulls without a lease are waiting, as many as may: try again, or pull on a lease",
+        RETRY_SECONDS,
+    )
+
+
+def too_many_calls(most: int) -> Problem:
+    """As many requests of the kind that is passed on one by one are under way as may be."""
+    return Problem(
+        429,
+        "too-many-calls",
+        "Too many calls",
+        f"{most} requests that have neither a number nor a lease are under way, as many as may "
+        "be: try again",
+        RETRY_SECONDS,
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from batchq.haproxy import problems
-from batchq.haproxy.front import Front, Shard
+from batchq.haproxy.front import KEPT_CONNECTIONS, Front, Shard
 from batchq.haproxy.layout import LayoutError, runs
 from batchq.haproxy.problems import Problem
 from batchq.model import KIB, MIB
@@ -46,6 +46,12 @@ _IDLE_SECONDS: Final = 180
 _TARGET: Final = "Batchq-Target"
 """The header in which one part of HAProxy tells the other which shard is meant."""
 
+_ONCE: Final = ("once", "pulls")
+"""HAProxy's ways to itself: pulls that wait don't use up the room of what is done at once."""
+
+_MORE: Final = 64
+"""Requests that come in while others are counted, beyond their limit."""
+
 _VERBS: Final = "push|pull|ack|release|extend|close"
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
@@ -58,8 +64,8 @@ def render(front: Front) -> str:
         _defaults(front),
         _resolvers(front),
         _frontend(front),
-        _once(front),
-        *(_shard(shard) for shard in front.shards),
+        *(_once(front, way) for way in _ONCE),
+        *(_shard(front, shard) for shard in front.shards),
         _any(front),
     )
     return "\n".join("\n".join(lines) + "\n" for lines in map(list, sections) if lines)
@@ -73,7 +79,7 @@ def _opening(front: Front) -> Iterator[str]:
 
 def _global(front: Front) -> Iterator[str]:
     yield "global"
-    yield f"    maxconn {2 * front.max_connections}"
+    yield f"    maxconn {2 * front.max_connections + front.max_pulls + 2 * _MORE}"
     if front.threads is not None:
         yield f"    nbthread {front.threads}"
     if front.log:
@@ -103,7 +109,10 @@ def _defaults(front: Front) -> Iterator[str]:
     yield f"    timeout http-keep-alive {_IDLE_SECONDS}s"
     yield f"    timeout client {answer}"
     yield f"    timeout server {answer}"
-    yield "    timeout check 5s"
+    yield "    # Requests wait for room at a shard no longer than its clients care."
+    yield "    timeout queue 5s"
+    yield "    # A shard that hangs accepts connections and says nothing."
+    yield "    timeout check 2s"
     yield "    # Nothing is sent twice: see the pulls."
     yield "    retries 0"
     yield "    retry-on none"
@@ -114,13 +123,17 @@ def _defaults(front: Front) -> Iterator[str]:
     yield "    option abortonclose"
     yield "    option clitcpka"
     yield "    option srvtcpka"
-    yield f"    default-server proto h2 check inter {_time(front.check)} fall 3 rise 1"
+    yield "    # What waits for a shard that hangs is given up when that is known."
+    yield (
+        f"    default-server proto h2 check inter {_time(front.check)} fall 3 rise 1 "
+        f"on-marked-down shutdown-sessions"
+    )
     for problem in problems.OWN:
         yield f"    http-error status {problem.status} {_answer(problem)}"
 
 
 def _resolvers(front: Front) -> Iterator[str]:
-    if any(not shard.is_address for shard in front.shards):
+    if _resolved(front, *front.shards):
         yield "resolvers system"
         yield "    parse-resolv-conf"
 
@@ -129,6 +142,7 @@ def _frontend(front: Front) -> Iterator[str]:
     yield "frontend batchq"
     yield f"    log-format {_quoted(_LOG_FORMAT)}"
     yield f"    maxconn {front.max_connections}"
+    yield f"    max-session-srv-conns {KEPT_CONNECTIONS}"
     if front.bind:
         yield f"    bind {_plain(front.bind)}"
     if front.bind_tls:
@@ -188,6 +202,13 @@ def _held(front: Front) -> Iterator[str]:
 
 
 def _chosen(front: Front) -> Iterator[str]:
+    """The shard: the queue's own, or the one that is asked for."""
+    yield from _mapped(front)
+    yield from _asked(front)
+    yield from _passed(front)
+
+
+def _mapped(front: Front) -> Iterator[str]:
     yield "    # Each slot's one shard."
     for shard in front.names:
         yield from _acl(
@@ -198,6 +219,9 @@ def _chosen(front: Front) -> Iterator[str]:
     for shard in front.names:
         if shard in front.layout.stays.values():
             yield from _lives(shard, f"stays_{shard}")
+
+
+def _asked(front: Front) -> Iterator[str]:
     yield "    # Without a queue's name: any shard that lives, or the one that is asked for."
     yield "    http-request set-var(txn.asked) url_param(shard) if !about_queue"
     yield "    acl shard_asked var(txn.asked) -m found"
@@ -207,6 +231,10 @@ def _chosen(front: Front) -> Iterator[str]:
     strip = "query,regsub(^shard=[^&]*&?,),regsub(&shard=[^&]*,,g)"
     yield f"    http-request set-query %[{strip}] if shard_asked"
     yield "    http-request set-var(txn.shard) var(txn.asked) if shard_asked"
+
+
+def _passed(front: Front) -> Iterator[str]:
+    """Which way a request takes to its shard."""
     yield "    # When a shard ends before it answers, HAProxy tells HTTP/2 clients that it refused"
     yield "    # the request (REFUSED_STREAM), and HTTP/1.1 clients nothing: they send it again."
     yield "    # What may be done twice takes that way; all else is passed on as the first request"
@@ -219,7 +247,15 @@ def _chosen(front: Front) -> Iterator[str]:
         yield f"    http-request set-var(txn.again) bool(1) if {what} {{ path -m beg {whose} }}"
     yield "    acl repeatable var(txn.again) -m found"
     yield "    acl up var(txn.up) -m int gt 0"
+    yield "    acl pulled path -m beg /pull/"
+    for problem, way, kind, most in (
+        (problems.too_many_pulls(front.max_pulls), "pulls", "pulled", front.max_pulls),
+        (problems.too_many_calls(front.max_connections), "once", "!pulled", front.max_connections),
+    ):
+        full = f"{{ be_conn({way}) ge {most} }}"
+        yield _return(problem, f"about_queue !repeatable up {kind} {full}")
     yield f"    http-request set-header {_TARGET} %[var(txn.shard)] if about_queue !repeatable up"
+    yield "    use_backend pulls if about_queue !repeatable up pulled"
     yield "    use_backend once if about_queue !repeatable up"
     yield "    use_backend shard_%[var(txn.shard)] if { var(txn.shard) -m found }"
     yield "    use_backend any if !about_queue"
@@ -230,12 +266,13 @@ def _lives(shard: str, condition: str) -> Iterator[str]:
     yield f"    http-request set-var(txn.up) nbsrv(shard_{shard}) if {condition}"
 
 
-def _once(front: Front) -> Iterator[str]:
-    yield "backend once"
-    yield f"    server once {front.once} proto h1 no-check"
-    yield "frontend once"
-    yield f"    bind {front.once}"
-    yield f"    maxconn {front.max_connections}"
+def _once(front: Front, way: str) -> Iterator[str]:
+    most = front.max_pulls if way == "pulls" else front.max_connections
+    yield f"backend {way}"
+    yield f"    server {way} {front.own_socket(way)} proto h1 no-check"
+    yield f"frontend {way}"
+    yield f"    bind {front.own_socket(way)}"
+    yield f"    maxconn {most + _MORE}"
     yield "    no log"
     yield "    option httpclose"
     yield f"    http-request set-var(txn.shard) req.hdr({_TARGET})"
@@ -243,7 +280,7 @@ def _once(front: Front) -> Iterator[str]:
     yield "    use_backend shard_%[var(txn.shard)]"
 
 
-def _shard(shard: Shard) -> Iterator[str]:
+def _shard(front: Front, shard: Shard) -> Iterator[str]:
     yield f"backend shard_{shard.name}"
     yield f"    http-error status 503 {_answer(problems.shard_down(shard.name))}"
     yield f"    http-after-response set-header Batchq-Shard {shard.name}"
@@ -251,7 +288,8 @@ def _shard(shard: Shard) -> Iterator[str]:
     yield "    http-check connect proto h2"
     yield "    http-check send meth GET uri /readyz ver HTTP/2 hdr Host batchq"
     yield "    http-check expect status 200"
-    yield f"    server {shard.name} {shard.endpoint}{_resolved(shard)}"
+    most = f"maxconn {front.shard_requests}"
+    yield f"    server {shard.name} {shard.endpoint} {most}{_resolved(front, shard)}"
 
 
 def _any(front: Front) -> Iterator[str]:
@@ -260,11 +298,17 @@ def _any(front: Front) -> Iterator[str]:
     yield "    http-response set-header Batchq-Shard %s"
     for shard in front.shards:
         track = f"no-check track shard_{shard.name}/{shard.name}"
-        yield f"    server {shard.name} {shard.endpoint}{_resolved(shard)} {track}"
+        yield f"    server {shard.name} {shard.endpoint}{_resolved(front, shard)} {track}"
 
 
-def _resolved(shard: Shard) -> str:
-    return "" if shard.is_address else " resolvers system init-addr last,libc,none"
+def _resolved(front: Front, *shards: Shard) -> str:
+    """Lets names be resolved later, too.
+
+    When HAProxy starts they are by the system's own rules, later by name servers alone: those
+    don't know what /etc/hosts says, and a name that they deny takes its shard down.
+    """
+    named = front.resolve and any(not shard.is_address for shard in shards)
+    return " resolvers system init-addr last,libc,none" if named else ""
 
 
 _LOG_FORMAT: Final = (

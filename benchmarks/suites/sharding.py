@@ -8,6 +8,7 @@ which way they take through HAProxy.
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 import time
@@ -274,6 +275,8 @@ def _haproxy(
     """Start HAProxy; give its port and process id."""
     port = process.free_port()
     text = render(Front(shards=shards, layout=layout, bind=f"127.0.0.1:{port}", log="", check=60.0))
+    # No two shards may be at one address, and here one server is all of them.
+    text = re.sub(rf"\b127\.0\.1\.\d+:{shards[0].port}\b", f"127.0.0.1:{shards[0].port}", text)
     if name == "stock":
         text = "".join(line for line in text.splitlines(True) if "    tune." not in line)
     config: Path = context.directory / f"{name}.cfg"
@@ -288,7 +291,7 @@ def _haproxy(
 def _requests(context: Context, stack: ExitStack, version: str) -> None:
     """What a request costs: none moves lines, so that this is all that it costs."""
     server = _servers(context, stack, "requests", 1)[0]
-    shards = [Shard(f"s{number}", "127.0.0.1", server.port) for number in range(MANY)]
+    shards = [Shard(f"s{number}", f"127.0.1.{number}", server.port) for number in range(MANY)]
     names = [shard.name for shard in shards]
     grown = first(names[:1])
     for count in range(2, MANY + 1):

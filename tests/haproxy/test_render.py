@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.copies import batchq
 from support.haproxy import checked
@@ -43,7 +43,9 @@ def fronts(draw: st.DrawFn) -> Front:
         layout = rebalanced(layout, known[:count], draw(st.sets(queues, max_size=3)))
     held = draw(st.sets(st.integers(0, len(layout.owners) - 1), max_size=99))
     hold = Hold(held, draw(st.sets(queues, max_size=2)))
-    return Front(shards=shards, layout=layout, hold=hold)
+    places = {shard.place for shard in shards}
+    assume(len(places) == len(shards))
+    return Front(shards=shards, layout=layout, hold=hold, resolve=True)
 
 
 @given(fronts())
@@ -106,8 +108,24 @@ def test_haproxy_takes_everything_that_can_be_chosen(tmp_path: Path, certfile: P
         ({"shards": [Shard("a", "h", 1)] * 2}, "the same name"),
         ({"bind": ":80\nlisten x"}, "can't stand"),
         ({"bind": ":80 'x"}, "can't stand"),
-        ({"log": "a # b"}, "can't stand"),
+        ({"log": "a# user"}, "can't stand"),
         ({"stats_socket": "a\tb"}, "can't stand"),
+        ({"shards": [Shard("a", "H", 1), Shard("b", "h", 1)]}, "a and b are at one address"),
+        ({"shards": [Shard("a", "::1", 1), Shard("b", "0::1", 1)]}, "at one address"),
+        ({"max_wait": 0.0, "margin": 0.0}, "no second together"),
+        ({"check": 0.0}, "at least 0.01"),
+        ({"threads": 65}, "at most 64"),
+        *(
+            ({"bind": bind}, "not an address")
+            for bind in (":99999", ":0", "h", ":8-7", ":1,:x", " ")
+        ),
+        ({"bind_tls": ":99999", "certfile": "a.pem"}, "not an address"),
+        *(
+            ({"log": log}, "where to log")
+            for log in ("foo", "a b", "stdout format raw", "a user x")
+        ),
+        ({"max_connections": 2000}, "leaves 80 requests"),
+        ({"max_pulls": 2080}, "would use them up"),
     ],
 )
 def test_what_can_not_be_written(change: dict[str, object], why: str) -> None:
@@ -116,11 +134,20 @@ def test_what_can_not_be_written(change: dict[str, object], why: str) -> None:
         render(Front(**{**good, **change}))  # type: ignore[arg-type]
 
 
+def test_names_are_resolved_by_the_system_unless_name_servers_are_asked_for() -> None:
+    named = {"shards": [Shard("a", "localhost", 1)], "layout": first(["a"])}
+    assert "resolvers" not in render(Front(**named))  # type: ignore[arg-type]
+    text = render(Front(**named, resolve=True))  # type: ignore[arg-type]
+    assert text.count(" resolvers system init-addr last,libc,none") == 2
+    assert "\nresolvers system\n" in text
+
+
 @pytest.mark.parametrize(
     ("name", "host", "port"),
     [
         *(("", "h", 1), ("a b", "h", 1), ("-a", "h", 1), ("a" * 33, "h", 1), ("a\n", "h", 1)),
         *(("a", "", 1), ("a", "h x", 1), ("a", "h\n", 1), ("a", "fe80::1%eth0", 1), ("a", "-h", 1)),
+        *(("a", "h..x", 1), ("a", "h.", 1), ("a", "10.0.0.256", 1), ("a", f"{'h' * 64}.x", 1)),
         *(("a", "h", 0), ("a", "h", 65536)),
     ],
 )
@@ -131,11 +158,12 @@ def test_what_is_no_shard(name: str, host: str, port: int) -> None:
 
 def test_a_configuration_that_was_changed_by_hand_is_refused() -> None:
     text = render(Front(shards=[Shard("a", "h", 1), Shard("b", "h", 2)], layout=first(["a", "b"])))
+    assert "    server b h:2 maxconn 2080\n" in text
     for old, new, why in (
         ("-m int 0:511", "-m int 0:510", "no shard"),
         ("-m int 0:511", "-m int 0:512", "two shards"),
         ("-m int 512:1023", "-m int 512:1024", "are not slots"),
-        ("    server b h:2", "", "no server"),
+        ("    server b h:2 ", "    # ", "no server"),
         ("acl slots_", "acl other_", "no shard"),
         ("mod(1024)", "mod(x)", "not slots"),
     ):
