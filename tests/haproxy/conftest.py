@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from support.documented import Documented
 from support.haproxy import Cluster
 
 
@@ -28,3 +29,13 @@ def cluster(certfile: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Three shards for tests that do no harm to them: use queue names of your own."""
     with Cluster(tmp_path_factory.mktemp("cluster"), certfile=certfile) as running:
         yield running
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Documented]:
+    """The page's commands, on ports that are free."""
+    documented = Documented(tmp_path)
+    try:
+        yield documented
+    finally:
+        documented.end()

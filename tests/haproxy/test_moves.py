@@ -6,113 +6,20 @@ import asyncio
 import os
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from support.copies import batchq, environment
-from support.haproxy import free_port, wait_until
+from support.documented import Documented, is_gone, lines, queues_of, unheld
+from support.haproxy import wait_until
 from support.problems import problem_of
 from support.stream import assert_identical
 
-from batchq.haproxy import Layout, read
 from batchq_client import Client, Numbering
-from batchq_client.errors import QueueReplaced, Unavailable
-
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "shards.md"
-PORTS = ("8080", "8101", "8102", "8103", "8104")
-
-
-class Documented:
-    """The page's commands, run in a folder, on ports that are free."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = {port: str(free_port()) for port in PORTS}
-        self.url = f"http://127.0.0.1:{self.ports['8080']}"
-        blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
-        self.start, self.prepare, self.hold, self.move, self.use = map(self._ported, blocks)
-        self._pids = folder / "pids"
-
-    def _ported(self, block: str) -> str:
-        return re.sub(r"\b(8080|810[1-4])\b", lambda match: self.ports[match[1]], block)
-
-    def run(self, block: str, status: int = 0, path: Path | None = None) -> str:
-        """Runs a block as a script; what it starts goes on.
-
-        Args:
-            block: the commands.
-            status: the exit code to expect.
-            path: a folder of commands that go before all others.
-        """
-        # The shell's own variables are gone with it: only the files are left.
-        script = f"set -e\n{block}\njobs -p >> {self._pids}\n"
-        bin_ = Path(sys.executable).parent
-        with (self.folder / "output").open("w+") as output:
-            done = subprocess.run(
-                ["sh", "-c", script],  # as the page's blocks say
-                cwd=self.folder,
-                env=environment({"PATH": f"{path or bin_}:{bin_}:{os.environ['PATH']}"}),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=120,
-                check=False,
-            )
-            output.seek(0)
-            said = output.read()
-        assert done.returncode == status, said
-        return said
-
-    def layout(self, name: str) -> Layout:
-        return read((self.folder / name).read_text()).layout
-
-    def up(self, *shards: str) -> None:
-        def all_up() -> bool:
-            with httpx.Client(base_url=self.url, trust_env=False) as http:
-                try:
-                    return all(
-                        http.get("/readyz", params={"shard": name}).status_code == 200
-                        for name in shards
-                    )
-                except httpx.TransportError:
-                    return False
-
-        wait_until(all_up)
-
-    def end(self) -> None:
-        pids = self._pids.read_text().split() if self._pids.exists() else []
-        haproxy = self.folder / "haproxy.pid"
-        pids += haproxy.read_text().split() if haproxy.exists() else []
-        for pid in map(int, pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        for pid in map(int, pids):
-            wait_until(partial(_is_gone, pid))
-
-
-def _is_gone(pid: int) -> bool:
-    with suppress(OSError):
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text()  # nobody has asked for its end yet
-    return True
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Documented]:
-    documented = Documented(tmp_path)
-    try:
-        yield documented
-    finally:
-        documented.end()
-
-
-def lines(stem: str, count: int) -> bytes:
-    return b"".join(b"%s %d\n" % (stem.encode(), number) for number in range(count))
+from batchq_client.errors import QueueReplaced
 
 
 async def test_a_shard_is_added_as_the_page_says(page: Documented, tmp_path: Path) -> None:
@@ -194,25 +101,6 @@ async def only_held(url: str, held: list[str], others: list[str]) -> None:
                 assert told.headers["retry-after"] == "5"
         for name in others:
             assert (await http.get(f"/queues/{name}")).status_code in (200, 404)
-
-
-async def queues_of(url: str, shard: str) -> list[str]:
-    """The queues of one shard, none of them twice."""
-    async with httpx.AsyncClient(base_url=url, http1=False, http2=True) as http:
-        told = (await http.get("/queues", params={"shard": shard})).json()["queues"]
-    return [one["queue"] for one in told]
-
-
-async def unheld(client: Client, queue: str) -> None:
-    """Waits until this client's connection is served by the newest configuration."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                await client.queue(queue)
-            except Unavailable:
-                await asyncio.sleep(0.05)
-            else:
-                return
 
 
 async def copying(
@@ -319,7 +207,7 @@ async def test_the_hold_is_over_when_every_old_process_has_gone(
         await asyncio.to_thread(wait_until, lambda: len(_children(master)) == 2 and _hears(master))
         holding = asyncio.create_task(asyncio.to_thread(page.run, page.hold, path=shims))
         (resting,) = _children(master) - {polled}
-        await asyncio.to_thread(wait_until, partial(_is_gone, resting))
+        await asyncio.to_thread(wait_until, partial(is_gone, resting))
 
         calls = len(slept.read_text()) if slept.exists() else 0
 
@@ -328,12 +216,12 @@ async def test_the_hold_is_over_when_every_old_process_has_gone(
 
         await asyncio.to_thread(wait_until, goes_on)
         assert not holding.done()
-        assert not _is_gone(polled)
+        assert not is_gone(polled)
         async with Client(f"http://127.0.0.1:{page.ports['8101']}") as direct:
             await direct.push(queue, b"1\n")
         assert (await poll).content == b"1\n"
     await holding
-    assert _is_gone(polled)
+    assert is_gone(polled)
 
 
 def _shim(folder: Path, name: str, does: str) -> Path:

@@ -112,6 +112,14 @@ def test_calls_without_a_name_reach_any_shard_and_say_which(
     assert {answer.headers["batchq-shard"] for answer in answers} == set(cluster.shards)
 
 
+def test_the_page_is_of_any_shard_and_says_which(cluster: Cluster, front: httpx.Client) -> None:
+    answers = [front.get("/") for _ in range(9)]
+    assert {answer.headers["batchq-shard"] for answer in answers} == set(cluster.shards)
+    # Whatever it is that the shards have there.
+    with httpx.Client(base_url=cluster.shards["a"].url, http1=False, http2=True) as direct:
+        assert {answer.content for answer in answers} == {direct.get("/").content}
+
+
 def test_a_shard_is_chosen_by_its_name(cluster: Cluster, front: httpx.Client) -> None:
     for name in cluster.shards:
         queue = cluster.queue_on(name, "chosen-")
