@@ -22,6 +22,8 @@ OUTPUT = ROOT / "docs" / "benchmarks" / "sharding" / "worksheet.md"
 LARGER = (2, 4, 10, 30, 100)
 FIGURES = ("push", "pull")
 REQUESTS = 100_000
+THREADS = 64
+"""Of one HAProxy 2.6, at most."""
 
 PAGE = """# Capacity worksheet for shards
 
@@ -33,18 +35,21 @@ Run: {started}, on {cpu}, {cores} cores. Load `short`, batches of 1 MiB, store `
 {rows}
 
 **Measured**: shards, HAProxy and the loads, all on the same two cores, of which they take from each
-other; median, and the smallest and largest round.
+other; median, and the smallest and largest round. Two shards carried no more than one there: both
+cores were busy already. That speed grows with the shards is not shown by this run.
 
-**Extrapolated**, measured by nobody: each shard has a core of its own, HAProxy has the cores in the
-table, the loads have others. A shard's speed is what its processor time for a line allows
-({push_ns} ns to push, {pull_ns} ns to pull, measured behind HAProxy), and shards add up, as they
-share nothing. HAProxy's cores are its own time for a line ({push_front} and {pull_front} ns)
-times the lines of the faster of the two. The network is the payload one way; HAProxy has it on both
-sides. Not in it: syncing to disk, TLS, small batches, what more cores slow down by sharing caches,
-and the cards.
+**Extrapolated**, measured by nobody, on the assumption that each shard has a core of its own,
+HAProxy has the cores in the table beside them, and the loads have others: two shards then need
+{least} cores without the loads, where {cores} were measured with them. A shard's speed is what its
+processor time for a line allows ({push_ns} ns to push, {pull_ns} ns to pull, measured behind
+HAProxy), and shards add up, as they share nothing. HAProxy's cores are its own time for a line
+({push_front} and {pull_front} ns) times the lines of the faster of the two. The network is the
+payload one way; HAProxy has it on both sides. Not in it: syncing to disk, TLS, small batches, what
+more cores slow down by sharing caches, and the cards.
 
-Where one HAProxy has not the cores or the network, several of them may run with the same
-configuration: they share nothing, either.
+One HAProxy 2.6 has {threads} threads at most. Where more cores are needed than that (marked **!**),
+or it has not the network, several of them may run with the same configuration: they share nothing,
+either.
 
 ## Small requests
 
@@ -81,6 +86,8 @@ def page(run: Run) -> str:
         few=spread(few.samples),
         many=spread(many.samples),
         shards=MANY,
+        least=LARGER[0] + _front_cores(LARGER[0], shard, front),
+        threads=THREADS,
         requests=REQUESTS,
         needed=number(summarise(many.samples).median * REQUESTS / 1e6),
     )
@@ -101,11 +108,16 @@ def _measured(run: Run, one: tuple[int, str]) -> str:
 
 def _extrapolated(count: int, shard: dict[str, float], front: dict[str, float]) -> str:
     rates = {figure: count * 1e9 / shard[figure] for figure in FIGURES}
-    cores = math.ceil(max(rates[figure] * front[figure] / 1e9 for figure in FIGURES))
+    cores = _front_cores(count, shard, front)
     speeds = [number(rates[figure]) for figure in FIGURES]
     network = number(_gigabits(max(rates.values())))
-    cells = [str(count), THROUGH, *speeds, str(cores), network, "*extrapolated*"]
+    needed = str(cores) if cores <= THREADS else f"{cores} **!**"
+    cells = [str(count), THROUGH, *speeds, needed, network, "*extrapolated*"]
     return f"| {' | '.join(cells)} |"
+
+
+def _front_cores(count: int, shard: dict[str, float], front: dict[str, float]) -> int:
+    return math.ceil(max(count * front[figure] / shard[figure] for figure in FIGURES))
 
 
 def _gigabits(lines: float) -> float:

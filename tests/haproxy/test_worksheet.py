@@ -15,6 +15,12 @@ def test_the_worksheet_is_that_of_the_run() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" | ")[-1] for row in rows] == ["measured |"] * 4 + ["*extrapolated* |"] * 5
     assert rows[-1].startswith("| 100 |")
+    # What one HAProxy can't do is marked, and nothing else is.
+    cores = [row.split(" | ")[4] for row in rows[4:]]
+    assert [one for one in cores if "!" in one] == [
+        one for one in cores if int(one.split()[0]) > 64
+    ]
+    assert "is not shown by this run" in page
     assert not run.missing
     assert "1 shard through HAProxy" in markdown(run, [])
 
