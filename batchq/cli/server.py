@@ -11,7 +11,15 @@ import click
 from platformdirs import user_data_path
 
 from batchq.app import Settings
-from batchq.cli.store import REDIS_SCHEMES, open_redis, without_password
+from batchq.cli.store import (
+    FSYNC_INTERVAL,
+    MIN_FREE,
+    REDIS_SCHEMES,
+    STORE_MEMORY,
+    open_redis,
+    open_sqlite,
+    without_password,
+)
 from batchq.http2 import Http2Settings
 from batchq.model import GIB, KIB, MIB, Limits
 from batchq.server import Listen, ServerSettings, StartError, run
@@ -43,31 +51,17 @@ def _seconds(text: str) -> float:
     return number
 
 
-_METAVARS: Final[dict[Any, str]] = {_size: "SIZE", _seconds: "SECONDS", int: "NUMBER"}
+_METAVARS: Final[dict[Any, str]] = {
+    **dict.fromkeys((_size, MIN_FREE, STORE_MEMORY), "SIZE"),
+    **dict.fromkeys((_seconds, FSYNC_INTERVAL), "SECONDS"),
+    int: "NUMBER",
+}
 
 
 def _memory(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:  # noqa: ARG001
     if rest:
         raise click.BadParameter("memory: takes nothing behind the colon", param_hint="--store")
     return MemoryStore(limits)
-
-
-def _sqlite(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
-    # Imported here: who keeps queues in memory needs no SQLite.
-    from batchq.stores.sqlite import Options, SqliteStore  # noqa: PLC0415
-
-    if not rest:
-        raise click.BadParameter(
-            "sqlite: needs a path, such as sqlite:/var/lib/batchq/queues.sqlite",
-            param_hint="--store",
-        )
-    options = Options(
-        fsync=flags["fsync"],
-        sync_seconds=flags["fsync_interval"],
-        min_free=flags["min_free"],
-        memory=flags["store_memory"],
-    )
-    return SqliteStore(rest, limits, options)
 
 
 def _redis(scheme: str) -> Callable[[str, Limits, Mapping[str, Any]], Store]:
@@ -79,7 +73,7 @@ def _redis(scheme: str) -> Callable[[str, Limits, Mapping[str, Any]], Store]:
 
 _STORES: Final[dict[str, Callable[[str, Limits, Mapping[str, Any]], Store]]] = {
     "memory": _memory,
-    "sqlite": _sqlite,
+    "sqlite": open_sqlite,
     **{scheme: _redis(scheme) for scheme in REDIS_SCHEMES},
 }
 """By the scheme of ``--store``: makes a store of what follows the colon."""
@@ -134,9 +128,24 @@ def _flag(
     "always",
     "When sqlite: is on the disk: before a push is answered, or every --fsync-interval.",
 )
-@_flag("fsync-interval", _seconds, "1", "Seconds between syncs for --fsync interval.")
-@_flag("min-free", _size, "64MiB", "Bytes of the disk that pushes to sqlite: leave free.")
-@_flag("store-memory", _size, "128MiB", "Payload bytes that sqlite: keeps in memory for pulls.")
+@_flag(
+    "fsync-interval",
+    FSYNC_INTERVAL,
+    "1",
+    "Seconds between syncs for --fsync interval; a day at most.",
+)
+@_flag(
+    "min-free",
+    MIN_FREE,
+    "64MiB",
+    "Bytes of the disk that pushes to sqlite: leave free for the rest; 0 for none.",
+)
+@_flag(
+    "store-memory",
+    STORE_MEMORY,
+    "128MiB",
+    "Payload bytes that sqlite: keeps in memory for pulls; 16MiB at least.",
+)
 @_flag("long-polling-timeout", _seconds, "5", "Seconds that a pull waits when it does not say.")
 @_flag("max-wait", _seconds, "60", "Longest wait of a pull or push, in seconds.")
 @_flag("max-body", _size, "64MiB", "Largest body of a request or answer, in bytes.")

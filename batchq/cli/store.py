@@ -1,16 +1,19 @@
-"""``batchq store``: looking after a SQLite store's file; and how a shared store is opened."""
+"""``batchq store``: looking after a SQLite store's file; and how stores are opened."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
+from batchq.cli.flags import seconds, size
 from batchq.errors import StoreUnavailable
-from batchq.model import Limits
+from batchq.model import MIB, Limits
 from batchq.stores.base import Store
-from batchq.stores.sqlite import copies, maintenance
+from batchq.stores.sqlite import Options, SqliteStore, copies, maintenance
 from batchq.stores.sqlite.errors import restoring
 
 REDIS_SCHEMES: Final = (
@@ -23,6 +26,42 @@ REDIS_SCHEMES: Final = (
     "rediss+cluster",
 )
 """What ``--store`` begins with for queues that many servers share."""
+
+
+FSYNC_INTERVAL: Final = seconds(86_400.0)
+MIN_FREE: Final = size(0, 1 << 60)
+STORE_MEMORY: Final = size(16 * MIB, 1 << 60)
+"""Kinds of the flags of ``sqlite:``."""
+
+
+def open_sqlite(path: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
+    """Makes a store of queues in a file.
+
+    Args:
+        path: the file; ``~`` is the user's home.
+        limits: how much may be held.
+        flags: the server's.
+
+    Raises:
+        click.BadParameter: that is no path.
+    """
+    if not path or path == ":memory:":
+        raise click.BadParameter(
+            "sqlite: needs the path of a file, such as sqlite:/var/lib/batchq/queues.sqlite; "
+            "queues that are gone with the process are in memory:",
+            param_hint="--store",
+        )
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError as error:
+        raise click.BadParameter(f"{path!r}: {error}", param_hint="--store") from None
+    options = Options(
+        fsync=flags["fsync"],
+        sync_seconds=flags["fsync_interval"],
+        min_free=flags["min_free"],
+        memory=flags["store_memory"],
+    )
+    return SqliteStore(file, limits, options)
 
 
 def open_redis(url: str, limits: Limits) -> Store:
@@ -91,10 +130,10 @@ def compact(path: str) -> None:
 def backup(path: str, to: str) -> None:
     """Copy the file at PATH as it is now to TO, also while a server uses it."""
     try:
-        size = copies.backup(path, to)
+        taken = copies.backup(path, to)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
-    click.echo(f"{to}: {size} bytes")
+    click.echo(f"{to}: {taken} bytes")
 
 
 @store.command()
@@ -107,7 +146,7 @@ def restore(backup: str, path: str) -> None:
     by hand: SQLite would apply to it what is left of the old one.
     """
     try:
-        size = copies.restore(backup, path)
+        taken = copies.restore(backup, path)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
-    click.echo(f"{path}: {size} bytes, from {backup}")
+    click.echo(f"{path}: {taken} bytes, from {backup}")

@@ -1,6 +1,7 @@
-"""The thread that writes: group commit over all that waits.
+"""The thread that writes: group commit over what waits.
 
-It takes all changes that are pending, up to a size, and writes them in one transaction.
+It takes the changes that are pending and writes them in one transaction: all of them up to a
+size, and where more payload waits, half of it.
 When that has been committed, the event loop is told; a failure is told instead, and the
 writer then waits for what is to be done next. It knows no queue's rules.
 """
@@ -30,8 +31,8 @@ _GROUP_BYTES: Final = 8 * MIB
 """Payload bytes at which a transaction is committed, whatever waits."""
 
 _SHARE_BYTES: Final = 3 * MIB // 2
-"""Payload bytes from which one takes no more than half of what waits: writers that are
-answered all at once would all send at once, and the disk would wait for them."""
+"""Payload bytes up to which a transaction takes all that waits. Of more it takes half: writers
+that are answered all at once would all send at once, and the disk would wait for them."""
 
 _GROUP_CHANGES: Final = 4096
 """Changes at which it is."""
@@ -45,6 +46,9 @@ _COLLECT_BYTES: Final = 32 * MIB
 
 _LOOK_AGAIN: Final = 1.0
 """Seconds between looks whether a full disk has room again."""
+
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds of a wait; the system takes none that is beyond all bounds."""
 
 _IDLE_SECONDS: Final = 0.05
 """Nothing to write for this long is the time for upkeep."""
@@ -174,7 +178,7 @@ class Writer:
         return True
 
     def _take(self) -> list[Change]:
-        """Waits for changes, and takes all that are pending up to a size."""
+        """Waits for changes, and takes those of the next transaction."""
         if not self._pending and self._stop is None:
             self._accept(self._next_order())
         while self._stop is None:
@@ -291,7 +295,8 @@ class Writer:
     def _until_sync(self) -> float | None:
         if self._sync_every is None or self._unsynced_since is None:
             return _LOOK_AGAIN if self._upkeep.stuck or self._rows.garbage else None
-        return max(0.0, self._unsynced_since + self._sync_every - time.monotonic())
+        left = self._unsynced_since + self._sync_every - time.monotonic()
+        return min(max(0.0, left), _LONGEST_WAIT)
 
     def _sync_if_due(self) -> None:
         if self._until_sync() != 0.0:
