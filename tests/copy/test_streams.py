@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from support.copies import batchq, said, start
+from support.copies import batchq, said, start, until_filled
 from support.servers import ServerProcess
 
 from batchq_client import Client, End, Pulled
@@ -50,13 +49,6 @@ def send(process: subprocess.Popen[bytes], data: bytes) -> None:
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes, str]:
     out, err = process.communicate(timeout=30)
     return process.returncode, out, err.decode()
-
-
-def until_filled(path: Path, process: subprocess.Popen[bytes]) -> None:
-    """Waits until a command has written to a file: the file system tells nobody."""
-    while not (path.exists() and path.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.01)
 
 
 async def take(client: Client, name: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -53,3 +54,27 @@ def said(done: subprocess.CompletedProcess[bytes]) -> str:
     text = done.stderr.decode()
     assert text.count("\n") <= 1, text
     return text
+
+
+def until_filled(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Waits until a command has written to a file: the file system tells nobody."""
+    while not (path.exists() and path.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def obedient(*command: object) -> list[str]:
+    """A command line whose signals do what they do by themselves.
+
+    A test run that was started in the background, or by nohup, has some of them ignored, and
+    every process that it starts would inherit that.
+    """
+    return [sys.executable, "-c", _OBEDIENT, *map(str, command)]
+
+
+_OBEDIENT = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""

@@ -42,9 +42,8 @@ async def copy_through(
     # The writer may take its time: as long as it lives, the reader waits.
     patient = replace(both, retries=2**31)
     written = Summary(summary.source, str(queue))
-    writing_progress = Progress(warnings=progress.warnings)
     await _both(
-        write_queue(source, queue, both, writing_progress, written, local=True),
+        write_queue(source, queue, both, _Feeding(progress), written, local=True),
         read_queue(queue, destination, patient, progress, summary),
     )
     summary.warnings += written.warnings
@@ -53,16 +52,56 @@ async def copy_through(
     summary.server = {"url": base_url, **asdict(stats)}
 
 
+class _Feeding(Progress):
+    """The writer's progress: the copy's is the reader's, and only the size is the writer's to know.
+
+    Args:
+        shown: the copy's, which is told the size and the warnings.
+    """
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        super().__init__(total_bytes=shown.total_bytes, warnings=shown.warnings)
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How many bytes there will be, where that is known."""
+        return self._shown.total_bytes
+
+    @total_bytes.setter
+    def total_bytes(self, size: int | None) -> None:
+        self._shown.total_bytes = size
+
+
 async def _both(writing: Coroutine[Any, Any, None], reading: Coroutine[Any, Any, None]) -> None:
     """Runs both sides; when one fails, the other is stopped and its end waited for."""
-    tasks = [asyncio.ensure_future(writing), asyncio.ensure_future(reading)]
+    tasks = [asyncio.create_task(writing), asyncio.create_task(reading)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    except asyncio.CancelledError as error:
+        for note in await _stopped(tasks):
+            error.add_note(note)
+        raise
+    notes = await _stopped(tasks)
     # Both have ended: the first that failed of itself says why.
     for task in tasks:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            for note in notes:
+                failure.add_note(note)
+            raise failure
+
+
+async def _stopped(tasks: list[asyncio.Task[None]]) -> list[str]:
+    """Stops both sides and waits for their end; gives what those that were stopped had to say."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    notes: list[str] = []
+    for task in tasks:
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            notes += getattr(error, "__notes__", ())
+        except Exception:  # noqa: BLE001, S112  it is raised by whoever asked
+            continue
+    return notes
