@@ -1,5 +1,7 @@
 """``python -m batchq`` is the ``batchq`` command."""
 
+import sys
+
 from batchq.cli import main
 
-main(prog_name="batchq")
+sys.exit(main())

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from typing import Any, Final
 
 import click
 import uvloop
 
-from batchq.cli.flags import flag, seconds, size
+from batchq.cli.flags import flag, number, seconds, size
+from batchq.cli.signals import Ended, text_of, until_signal
+from batchq.cli.streams import need, say, tell
 from batchq_client.bench import LINE_BYTES, BenchError, BenchOptions, BenchReport, Figure, measure
 from batchq_client.errors import ClientError
 
 _DEFAULTS: Final = BenchOptions()
 _HOUR: Final = 3600.0
-_SIGNALS: Final = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 _EXITS: Final = """\b
 Exit codes:
   0    measured
-  1    the server can't be reached, refused, or lost a line
+  1    the server can't be reached, refused, or lost a line; or the figures can't be printed
   2    wrong usage
+  129  its terminal was closed (SIGHUP)
   130  interrupted (Ctrl-C)
-  143  terminated"""
-
-
-class _Ended(Exception):
-    """A signal came."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+  141  whoever read the standard output has left
+  143  terminated (SIGTERM)"""
 
 
 @click.command(epilog=_EXITS)
@@ -47,7 +40,7 @@ class _Ended(Exception):
 )
 @flag(
     "in-flight",
-    type=click.IntRange(1, 64),
+    type=number(1, 64),
     default=_DEFAULTS.in_flight,
     help="Requests that are under way at once, a number.",
 )
@@ -68,52 +61,23 @@ def bench(context: click.Context, /, url: str, **flags: Any) -> None:
     it, one after the other; its latency is that of both.
     """
     options = BenchOptions(flags["batch_bytes"], flags["in_flight"], flags["seconds"])
+    need(1)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            report = runner.run(_interruptible(url, options))
+            report = runner.run(until_signal(measure(url, options)))
     except ValueError as error:
         _fail(context, error, 2)
     except (ClientError, BenchError) as error:
         _fail(context, error, 1)
-    except _Ended as error:
-        _fail(context, error, error.code)
+    except Ended as error:
+        _fail(context, error, error.exit_code)
     else:
-        click.echo(json.dumps(report.as_json()) if flags["json"] else _table(report))
+        say(json.dumps(report.as_json()) if flags["json"] else _table(report))
 
 
 def _fail(context: click.Context, error: BaseException, code: int) -> None:
-    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-    click.echo(f"batchq: {text}", err=True)
+    tell(text_of(error))
     context.exit(code)
-
-
-async def _interruptible(url: str, options: BenchOptions) -> BenchReport:
-    """Measures until the end or a signal; a second signal does not wait for the deletion.
-
-    Raises:
-        _Ended: a signal came; the scratch queue is deleted.
-    """
-    loop = asyncio.get_running_loop()
-    measuring = asyncio.ensure_future(measure(url, options))
-    received: list[signal.Signals] = []
-
-    def end(number: signal.Signals) -> None:
-        if received:
-            os._exit(_SIGNALS[number][0])
-        received.append(number)
-        measuring.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, end, number)
-    try:
-        return await measuring
-    except asyncio.CancelledError as error:
-        if not received:
-            raise
-        ended = _Ended(*_SIGNALS[received[0]])
-        for note in getattr(error, "__notes__", ()):
-            ended.add_note(note)
-        raise ended from None
 
 
 def _table(report: BenchReport) -> str:

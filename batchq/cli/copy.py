@@ -9,7 +9,7 @@ import click
 from platformdirs import user_state_path
 
 from batchq.cli.copying import Output, refuse, run
-from batchq.cli.flags import flag, seconds, size
+from batchq.cli.flags import flag, number, seconds, size
 from batchq_client.copy import EXIT_CODES, CopyOptions, UsageError, parse_address, queue_at
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ _MOVING: Final = (
     ),
     flag(
         "in-flight",
-        type=click.IntRange(1, 64),
+        type=number(1, 64),
         default=_DEFAULTS.in_flight,
         help="Requests that are under way at once, a number.",
     ),
@@ -94,7 +94,7 @@ _READING: Final = (
     ),
     flag(
         "retries",
-        type=click.IntRange(1, 2**31),
+        type=number(1, 2**31),
         default=_DEFAULTS.retries,
         help="Pulls in a row that got nothing in their full wait, until a reader stops; a number.",
     ),

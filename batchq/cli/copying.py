@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import signal
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import click
 import uvloop
 
-from batchq.cli.local import local_server
+from batchq.cli.local import with_local_server
 from batchq.cli.progress import shown
+from batchq.cli.signals import Ended, text_of, until_signal
+from batchq.cli.streams import StreamError, need, say, tell
 from batchq_client.copy import (
     Address,
     CopyError,
@@ -33,10 +33,8 @@ from batchq_client.copy import (
     relay,
     write_queue,
 )
-from batchq_client.copy.outcome import BROKEN_PIPE, FAILED, INTERRUPTED, TERMINATED
+from batchq_client.copy.outcome import FAILED, OK, BrokenPipe
 from batchq_client.errors import ClientError
-
-_SIGNALS: Final = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class _Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line to stderr, above the progress where that is shown."""
-        click.echo(f"batchq: {record.getMessage()}", err=True)
+        tell(record.getMessage())
 
 
 def run(source: Address, destination: Address, options: CopyOptions, output: Output) -> int:
@@ -67,15 +65,16 @@ def run(source: Address, destination: Address, options: CopyOptions, output: Out
     telling = _Telling(logging.WARNING)
     logging.getLogger("batchq_client.copy").addHandler(telling)
     try:
+        _need_streams(source, destination, output)
         check_sides(source, destination, options)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_interruptible(source, destination, options, output, summary))
-    except UsageError as error:
-        _failed(summary, str(error), error.exit_code)
-    except CopyError as error:
-        _failed(summary, _text(error), error.exit_code)
+            runner.run(until_signal(_shown(source, destination, options, output, summary)))
+    except BrokenPipe as error:
+        _failed(summary, "", error.exit_code)
+    except (CopyError, Ended) as error:
+        _failed(summary, text_of(error), error.exit_code)
     except ClientError as error:
-        _failed(summary, _text(error), FAILED)
+        _failed(summary, text_of(error), FAILED)
     finally:
         logging.getLogger("batchq_client.copy").removeHandler(telling)
     summary.seconds = round(time.monotonic() - start, 3)
@@ -83,48 +82,40 @@ def run(source: Address, destination: Address, options: CopyOptions, output: Out
     return summary.exit_code
 
 
+def _need_streams(source: Address, destination: Address, output: Output) -> None:
+    """Refuses a copy for which a standard stream is missing.
+
+    Raises:
+        UsageError: one is.
+    """
+    to_stdout = isinstance(destination, StandardStream)
+    fds = {0} if isinstance(source, StandardStream) else set()
+    fds |= {1} if to_stdout else set()
+    fds |= {2 if to_stdout else 1} if output.as_json else set()
+    try:
+        need(*sorted(fds))
+    except StreamError as error:
+        raise UsageError(str(error)) from None
+
+
 def refuse(context: click.Context, error: UsageError) -> NoReturn:
     """Ends a command whose addresses can't be used, in one line."""
-    click.echo(f"batchq: {error}", err=True)
+    tell(str(error))
     context.exit(error.exit_code)
 
 
-async def _interruptible(
+async def _shown(
     source: Address,
     destination: Address,
     options: CopyOptions,
     output: Output,
     summary: Summary,
 ) -> None:
-    """Runs the copy until it ends or a signal ends it.
-
-    Raises:
-        CopyError: it failed, or a signal came; with the signal's exit code.
-    """
-    loop = asyncio.get_running_loop()
+    """Runs the copy, and shows how it goes on."""
     progress = Progress()
-    copying = asyncio.ensure_future(_copy(source, destination, options, progress, summary))
-    received: list[signal.Signals] = []
-
-    def end(number: signal.Signals) -> None:
-        if received:
-            os._exit(_SIGNALS[number])  # the second one: at once
-        received.append(number)
-        copying.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, end, number)
     try:
         async with shown(progress, f"{source} → {destination}", quiet=output.quiet):
-            await copying
-    except asyncio.CancelledError as error:
-        if not received:
-            raise
-        text = "interrupted" if received[0] is signal.SIGINT else "terminated"
-        ended = CopyError(text, _SIGNALS[received[0]])
-        for note in getattr(error, "__notes__", ()):
-            ended.add_note(note)
-        raise ended from None
+            await _copy(source, destination, options, progress, summary)
     finally:
         summary.warnings += progress.warnings
 
@@ -144,8 +135,9 @@ async def _copy(
     elif isinstance(destination, QueueAddress):
         await write_queue(source, destination, options, progress, summary)
     else:
-        async with local_server() as url:
-            await copy_through(url, source, destination, options, progress, summary)
+        await with_local_server(
+            lambda url: copy_through(url, source, destination, options, progress, summary)
+        )
 
 
 def _failed(summary: Summary, text: str, exit_code: int) -> None:
@@ -153,25 +145,38 @@ def _failed(summary: Summary, text: str, exit_code: int) -> None:
     summary.exit_code = exit_code
 
 
-def _text(error: BaseException) -> str:
-    """An error and its notes in one line."""
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])
-
-
 def _report(summary: Summary, output: Output, *, to_stdout: bool) -> None:
     for warning in summary.warnings:
-        click.echo(f"batchq: warning: {warning}", err=True)
+        tell(f"warning: {warning}")
     if output.as_json:
-        text = json.dumps(summary.as_json(), ensure_ascii=False)
-        with suppress(BrokenPipeError):
-            click.echo(text, err=to_stdout)
-    if summary.error is not None:
-        if summary.exit_code != BROKEN_PIPE:
-            click.echo(f"batchq: {summary.error}", err=True)
-    elif not output.quiet and not output.as_json and sys.stderr.isatty():
+        _print(summary, to_stdout=to_stdout)
+    if summary.error:
+        tell(summary.error)
+    elif summary.error is None and not (output.quiet or output.as_json) and sys.stderr.isatty():
         rate = summary.lines / summary.seconds if summary.seconds else 0.0
-        click.echo(
-            f"{summary.lines:,} lines, {summary.bytes:,} bytes in {summary.seconds:.2f} s "
-            f"({rate:,.0f} lines/s)",
-            err=True,
-        )
+        with suppress(OSError):
+            click.echo(
+                f"{summary.lines:,} lines, {summary.bytes:,} bytes in {summary.seconds:.2f} s "
+                f"({rate:,.0f} lines/s)",
+                err=True,
+            )
+
+
+def _print(summary: Summary, *, to_stdout: bool) -> None:
+    """Prints the summary. Where that fails, this is what the command ends with, at the least."""
+    text = json.dumps(summary.as_json())
+    try:
+        if to_stdout:
+            click.echo(text, err=True)
+        else:
+            say(text)
+    except OSError as error:
+        unprinted = f"can't write the standard error: {error.strerror or error}"
+        exit_code = FAILED
+    except StreamError as error:
+        unprinted, exit_code = str(error), error.exit_code
+    else:
+        return
+    if summary.exit_code == OK:
+        text = f"the copy is complete, but not its summary: {unprinted}" if unprinted else ""
+        _failed(summary, text, exit_code)

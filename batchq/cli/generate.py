@@ -7,6 +7,9 @@ from typing import Final
 
 import click
 
+from batchq.cli.flags import flag, number
+from batchq.cli.streams import need, unwritable
+
 _BLOCK: Final = 100_000
 """Lines that are made at once."""
 
@@ -14,31 +17,19 @@ _MOST: Final = 10**15
 
 
 @click.command()
-@click.argument("lines", type=click.IntRange(0, _MOST), metavar="N")
-@click.option(
-    "--start",
-    type=click.IntRange(0, _MOST),
-    default=1,
-    show_default=True,
-    envvar="BATCHQ_START",
-    show_envvar=True,
-    help="The first line's number.",
-)
-@click.pass_context
-def generate(context: click.Context, lines: int, start: int) -> None:
+@click.argument("lines", type=number(0, _MOST), metavar="N")
+@flag("start", type=number(0, _MOST), default=1, help="The first line's number.")
+def generate(lines: int, start: int) -> None:
     """Print N lines of a counter, from 1 on.
 
     Exit codes: 0 when all are printed, 1 when they can't be written, 2 for wrong usage, 130
     after Ctrl-C, 141 when whoever reads them has left.
     """
+    need(1)
     try:
         _print(start, start + lines)
-    except BrokenPipeError:
-        context.exit(141)
-    except KeyboardInterrupt:
-        context.exit(130)
     except OSError as error:
-        raise click.ClickException(f"can't write: {error.strerror or error}") from None
+        raise unwritable(error) from None
 
 
 def _print(first: int, stop: int) -> None:

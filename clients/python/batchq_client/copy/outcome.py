@@ -11,17 +11,19 @@ USAGE: Final = 2
 NOT_CLOSED: Final = 3
 DIGEST_DIFFERS: Final = 4
 INCOMPLETE: Final = 5
+HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 TERMINATED: Final = 143
 
 EXIT_CODES: Final[dict[int, str]] = {
     OK: "the copy is complete",
-    FAILED: "the copy failed; the message says why",
-    USAGE: "wrong usage: a flag, an address or a file that can't be used; nothing was touched",
+    FAILED: "the copy failed, or its summary can't be printed; the message says why",
+    USAGE: "wrong usage: a flag, an address, a file or a closed stream; nothing was touched",
     NOT_CLOSED: "the queue was not closed; what came is kept in the part file",
     DIGEST_DIFFERS: "what came is not what the writer sent: digest or last line end differ",
     INCOMPLETE: "other readers took lines of the queue (success with --shared)",
+    HUNG_UP: "its terminal was closed (SIGHUP)",
     INTERRUPTED: "interrupted (Ctrl-C)",
     BROKEN_PIPE: "whoever read the standard output has left",
     TERMINATED: "ended by SIGTERM",
