@@ -55,10 +55,11 @@ class TwoServers:
     """Two stores on one Redis; every call goes to the other one than the call before.
 
     Before each call the word of what the last one did has gone round, as it has between the
-    calls of a caller that is not infinitely quick.
+    calls of a caller that is not infinitely quick; not if it is ``hasty``.
     """
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: Limits, *, hasty: bool = False) -> None:
+        self._hasty = hasty
         first = on_loop_time(url, limits)
         second = RedisStore("redis://", limits, clock=_loop_time)
         second._target = first._target
@@ -76,13 +77,17 @@ class TwoServers:
         return said != heard or any(store.busy for store in self.stores)
 
     async def _next(self) -> RedisStore:
+        if not self._hasty:
+            await self._gone_round()
+        self._turn += 1
+        return self.stores[self._turn % 2]
+
+    async def _gone_round(self) -> None:
         for store in self.stores:
             # Not to be broken off: redis-py's connections may swallow a cancellation.
             await asyncio.shield(asyncio.ensure_future(store.flush()))
         while self.busy:  # noqa: ASYNC110  the store tells nobody
             await asyncio.sleep(0)
-        self._turn += 1
-        return self.stores[self._turn % 2]
 
     async def start(self) -> None:
         for store in self.stores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Any, Final
@@ -11,6 +12,13 @@ _log: Final = logging.getLogger("batchq.redis")
 
 _AGAIN_SECONDS: Final = 0.25
 _MOST_SECONDS: Final = 2.0
+
+
+async def undisturbed(task: asyncio.Task[Any]) -> None:
+    """Waits for the end of a task, however often the waiting is cancelled meanwhile."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -331,9 +331,19 @@ class Hub:
         self.spawn(self._keep(name, life))
 
     async def _keep(self, name: str, life: str) -> None:
+        """Notes a name that is missing; the queue may be ended by another server meanwhile."""
+        if await self.names.is_noted(name, life) or not await self._lives(name, life):
+            return
         await self.names.keep(name, life)
-        if self._seen.get(name, (None,))[0] != life:
+        if not await self._lives(name, life):
             await self.names.remove(name, life)
+
+    async def _lives(self, name: str, life: str) -> bool:
+        slot = self.slot(name)
+        await self.look(slot)
+        lives = slot.state.life == life
+        self.tidy(slot)
+        return lives
 
     # Time
 

@@ -40,6 +40,11 @@ class Names:
         )
         return bool(answer)
 
+    async def is_noted(self, name: str, life: str) -> bool:
+        """Tells whether a life is among the names."""
+        noted = await self._link.plain("HGET", self._keys.names, name, key=self._keys.names)
+        return noted is not None and _noted(noted)[0] == life
+
     async def keep(self, name: str, life: str) -> None:
         """Notes a queue that is there; nothing is written where it is noted."""
         await self._link.command(scripts.NOTE, self._keys.names, name, life, int(time.time()))

@@ -15,6 +15,7 @@ from batchq import lines
 from batchq.errors import BatchqError, Unavailable
 from batchq.model import End, Lease, Nothing, PullAnswer, Pulled, PullRequest
 from batchq.stores.redis import complaints, cuts, scripts
+from batchq.stores.redis.ending import undisturbed
 from batchq.stores.redis.errors import NotSent
 from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.link import Reply
@@ -56,7 +57,7 @@ class Readers:
             answer: PullAnswer = await call.future
         except asyncio.CancelledError:
             self._leave(slot, call)
-            await asyncio.shield(hub.spawn(self._undo(slot, call)))
+            await undisturbed(hub.spawn(self._undo(slot, call)))
             raise
         except Exception:
             self._finish(slot, call)
