@@ -35,6 +35,7 @@ _ASKED_EVERY: Final = 0.2
 _LEASES_AT_ONCE: Final = 100
 """Ids in one request: they stand in its URL."""
 
+_EPOCH_BITS: Final = 53
 _BATCH_BYTES: Final = 1024 * 1024
 
 
@@ -87,6 +88,7 @@ class _Copied:
 
     queue_id: str
     producer: str
+    epoch: int
     batches: int = 1
     lines: int = 0
     bytes: int = 0
@@ -95,7 +97,7 @@ class _Copied:
     @property
     def numbering(self) -> Numbering:
         """The number of what comes next."""
-        return Numbering(self.producer, 0, self.batches)
+        return Numbering(self.producer, self.epoch, self.batches)
 
     def count(self, batch: Pulled) -> None:
         """Notes a batch that is stored."""
@@ -190,8 +192,11 @@ async def _cleared(queue: str, target: Client, producer: str) -> None:
 async def _copied(there: QueueStats, held: _Held, target: Client) -> _Copied:
     """Reads all lines on leases and stores them in the target, in their order."""
     queue, producer = there.queue, _producer(there)
-    begun = await _patiently(lambda: target.push(queue, b"", numbering=Numbering(producer, 0, 0)))
-    copied = _Copied(begun.queue_id, producer)
+    # Of two moves at once, one is fenced off by the other's epoch.
+    epoch = secrets.randbits(_EPOCH_BITS)
+    first = Numbering(producer, epoch, 0)
+    begun = await _patiently(lambda: target.push(queue, b"", numbering=first))
+    copied = _Copied(begun.queue_id, producer, epoch)
     offset = 0
     while copied.lines < there.ready_lines:
         batch = await _pulled(held)
@@ -238,8 +243,14 @@ async def _ended(there: QueueStats, copied: _Copied, target: Client) -> None:
     """Closes the target if the source is closed, and compares what they hold."""
     if (copied.lines, copied.bytes) != (there.ready_lines, there.ready_bytes):
         raise MoveError("somebody else wrote to it: are its calls held?")
-    if not there.closed:
-        return
+    if there.closed:
+        await _closed(there, copied, target)
+    now = await _patiently(lambda: target.queue(there.queue, queue_id=copied.queue_id))
+    if (now.lines, now.bytes, now.ready_lines) != (copied.lines, copied.bytes, copied.lines):
+        raise MoveError(f"somebody else uses it at {target.base_url}")
+
+
+async def _closed(there: QueueStats, copied: _Copied, target: Client) -> None:
     unterminated = there.unterminated and copied.lines > 0
     digest = there.digest if there.lines == copied.lines else None
     if digest not in (None, copied.digest.text(unterminated=unterminated)):

@@ -244,6 +244,25 @@ async def test_a_source_that_is_used_meanwhile_is_not_deleted(
         assert left.ready_lines == (2 if kind == "push" else 1)
 
 
+@pytest.mark.parametrize("closed", [False, True])
+async def test_two_moves_at_once_do_no_harm(shards: tuple[str, str], closed: bool) -> None:
+    source, target = shards
+    queue, account = f"two-{closed}", Account()
+    await written(source, queue, closed=closed, account=account)
+    async with (
+        Client(source) as one,
+        Client(target) as other,
+        Client(source) as again,
+        Client(target) as there,
+    ):
+        await asyncio.gather(
+            move(queue, one, other), move(queue, again, there), return_exceptions=True
+        )
+        await move(queue, one, other)
+    await gone(source, queue)
+    await arrived(target, queue, account, closed=closed)
+
+
 def test_wrong_usage(shards: tuple[str, str]) -> None:
     source, _ = shards
     for arguments, why in (
