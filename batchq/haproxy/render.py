@@ -140,7 +140,8 @@ def _resolvers(front: Front) -> Iterator[str]:
 
 def _frontend(front: Front) -> Iterator[str]:
     yield "frontend batchq"
-    yield f"    log-format {_quoted(_LOG_FORMAT)}"
+    if front.log:
+        yield f"    log-format {_quoted(_LOG_FORMAT)}"
     yield f"    maxconn {front.max_connections}"
     yield f"    max-session-srv-conns {KEPT_CONNECTIONS}"
     if front.bind:

@@ -134,6 +134,14 @@ def test_what_can_not_be_written(change: dict[str, object], why: str) -> None:
         render(Front(**{**good, **change}))  # type: ignore[arg-type]
 
 
+def test_without_a_log_there_is_no_warning(tmp_path: Path) -> None:
+    config = tmp_path / "haproxy.cfg"
+    front = Front(shards=[Shard("a", "127.0.0.1", 1)], layout=first(["a"]), bind=":18080", log="")
+    config.write_text(render(front))
+    done = checked(config)
+    assert (done.returncode, "arn" in done.stdout + done.stderr) == (0, False), done.stderr
+
+
 def test_names_are_resolved_by_the_system_unless_name_servers_are_asked_for() -> None:
     named = {"shards": [Shard("a", "localhost", 1)], "layout": first(["a"])}
     assert "resolvers" not in render(Front(**named))  # type: ignore[arg-type]
