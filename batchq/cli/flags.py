@@ -12,10 +12,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SIZE: Final = re.compile(r"([0-9]{1,15})\s*(kib|mib|gib|k|m|g|b)?", re.IGNORECASE | re.ASCII)
-_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+_SECONDS: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 
-_LARGEST: Final = 2**50
-"""Bytes: a PiB is beyond all that is held here, and small enough for whoever counts them."""
+_LARGEST: Final = 2**60
+"""Bytes: an EiB is beyond all that is held here, and small enough for whoever counts them."""
 
 _LONGEST: Final = 100 * 366 * 86_400.0
 """Seconds: a hundred years, for what should never end."""
@@ -38,7 +38,7 @@ def size(low: int = 1, high: int = _LARGEST) -> Callable[[Any], int]:
             raise click.BadParameter(f"{value!r} is not a size: give bytes, or such as 64KiB, 1MiB")
         found = int(match[1]) * _UNITS[(match[2] or "")[:1].lower()]
         if not low <= found <= high:
-            raise click.BadParameter(f"{value!r} is not from {low} to {high} bytes")
+            raise click.BadParameter(f"{value!r} is not a size from {low} to {high} bytes")
         return found
 
     return read

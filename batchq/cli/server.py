@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -11,6 +10,7 @@ import click
 from platformdirs import user_data_path
 
 from batchq.app import Settings
+from batchq.cli.flags import flag, number, seconds, size
 from batchq.cli.store import (
     FSYNC_INTERVAL,
     MIN_FREE,
@@ -20,42 +20,16 @@ from batchq.cli.store import (
     open_sqlite,
     without_password,
 )
+from batchq.cli.streams import StreamError, say
 from batchq.http2 import Http2Settings
-from batchq.model import GIB, KIB, MIB, Limits
+from batchq.model import Limits
 from batchq.server import Listen, ServerSettings, StartError, run
 from batchq.stores.base import Store
 from batchq.stores.memory import MemoryStore
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_SIZE: Final = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB|K|M|G|B)?", re.IGNORECASE)
-_UNITS: Final = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB}
-
-
-def _size(text: str) -> int:
-    """Reads bytes: plain, or as KiB, MiB, GiB (or K, M, G for the same)."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or int(match[1]) == 0:
-        raise click.BadParameter(f"{text!r} is not a size: give bytes, or such as 64MiB or 1G")
-    return int(match[1]) * _UNITS[(match[2] or "")[:1].upper()]
-
-
-def _seconds(text: str) -> float:
-    """Reads seconds from 0 up, decimals allowed."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0.0 <= number < float("inf"):
-        raise click.BadParameter(f"{text!r} is not a number of seconds, such as 5 or 0.5")
-    return number
-
-
-_METAVARS: Final[dict[Any, str]] = {
-    **dict.fromkeys((_size, MIN_FREE, STORE_MEMORY), "SIZE"),
-    **dict.fromkeys((_seconds, FSYNC_INTERVAL), "SECONDS"),
-    int: "NUMBER",
-}
+_LOG: Final = logging.getLogger("batchq.server")
 
 
 def _memory(rest: str, limits: Limits, flags: Mapping[str, Any]) -> Store:  # noqa: ARG001
@@ -95,80 +69,73 @@ def _open_store(url: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
     return make(rest, limits, flags)
 
 
-def _flag(
-    name: str, kind: Any, default: Any, text: str, shown: str | None = None
-) -> Callable[[_F], _F]:
-    """A flag with its ``BATCHQ_…`` in the environment; ``shown`` tells its default in words."""
-    return click.option(
-        f"--{name}",
-        type=kind,
-        metavar=_METAVARS.get(kind),
-        default=default,
-        show_default=shown or default is not None,
-        envvar="BATCHQ_" + name.upper().replace("-", "_"),
-        show_envvar=True,
-        help=text,
-    )
+def _size(name: str, default: str, text: str, kind: Any = None) -> Callable[[_F], _F]:
+    return flag(name, type=kind or size(), metavar="SIZE", default=default, help=text)
+
+
+def _seconds(name: str, default: str, text: str, kind: Any = None) -> Callable[[_F], _F]:
+    return flag(name, type=kind or seconds(), metavar="SECONDS", default=default, help=text)
+
+
+def _number(name: str, default: int, text: str) -> Callable[[_F], _F]:
+    return flag(name, type=number(1), default=default, help=text)
 
 
 @click.command()
-@_flag("host", str, "127.0.0.1", "Address or name to listen on.")
-@_flag("port", click.IntRange(0, 65535), 8080, "TCP port to listen on; 0 takes a free one.")
-@_flag(
+@flag("host", default="127.0.0.1", help="Address or name to listen on.")
+@flag(
+    "port", type=number(0, 65535), default=8080, help="TCP port to listen on; 0 takes a free one."
+)
+@flag(
     "store",
-    str,
-    None,
-    "Where queues are kept: sqlite:PATH, memory: (gone with the process), or shared by many "
+    show_default="sqlite: a file in your data directory",
+    help="Where queues are kept: sqlite:PATH, memory: (gone with the process), or shared by many "
     "servers: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://.",
-    shown="sqlite: a file in your data directory",
 )
-@_flag(
+@flag(
     "fsync",
-    click.Choice(["always", "interval"]),
-    "always",
-    "When sqlite: is on the disk: before a push is answered, or every --fsync-interval.",
+    type=click.Choice(["always", "interval"]),
+    default="always",
+    help="When sqlite: is on the disk: before a push is answered, or every --fsync-interval.",
 )
-@_flag(
+@_seconds(
     "fsync-interval",
-    FSYNC_INTERVAL,
     "1",
     "Seconds between syncs for --fsync interval; a day at most.",
+    FSYNC_INTERVAL,
 )
-@_flag(
+@_size(
     "min-free",
-    MIN_FREE,
     "64MiB",
     "Bytes of the disk that pushes to sqlite: leave free for the rest; 0 for none.",
+    MIN_FREE,
 )
-@_flag(
+@_size(
     "store-memory",
-    STORE_MEMORY,
     "128MiB",
     "Payload bytes that sqlite: keeps in memory for pulls; 16MiB at least.",
+    STORE_MEMORY,
 )
-@_flag("long-polling-timeout", _seconds, "5", "Seconds that a pull waits when it does not say.")
-@_flag("max-wait", _seconds, "60", "Longest wait of a pull or push, in seconds.")
-@_flag("max-body", _size, "64MiB", "Largest body of a request or answer, in bytes.")
-@_flag("max-queue-bytes", _size, "1GiB", "Payload bytes that one queue may hold.")
-@_flag("max-queues", click.IntRange(1), 10_000, "Queues that may exist at once.")
-@_flag("max-producers", click.IntRange(1), 1_000, "Producers that one queue may know.")
-@_flag(
-    "keep-closed", _seconds, "3600", "Seconds that the record of a drained closed queue is kept."
-)
-@_flag("max-connections", click.IntRange(1), 4_096, "Connections that may be open at once.")
-@_flag(
+@_seconds("long-polling-timeout", "5", "Seconds that a pull waits when it does not say.")
+@_seconds("max-wait", "60", "Longest wait of a pull or push, in seconds.")
+@_size("max-body", "64MiB", "Largest body of a request or answer, in bytes.")
+@_size("max-queue-bytes", "1GiB", "Payload bytes that one queue may hold.")
+@_number("max-queues", 10_000, "Queues that may exist at once.")
+@_number("max-producers", 1_000, "Producers that one queue may know.")
+@_seconds("keep-closed", "3600", "Seconds that the record of a drained closed queue is kept.")
+@_number("max-connections", 4_096, "Connections that may be open at once.")
+@_size(
     "max-inflight-bytes",
-    _size,
     "512MiB",
     "Bytes of bodies still coming in; at least four times --max-body.",
 )
-@_flag("certfile", click.Path(dir_okay=False), None, "TLS certificate chain, a PEM file.")
-@_flag("keyfile", click.Path(dir_okay=False), None, "Key of the certificate, a PEM file.")
-@_flag(
+@flag("certfile", type=click.Path(dir_okay=False), help="TLS certificate chain, a PEM file.")
+@flag("keyfile", type=click.Path(dir_okay=False), help="Key of the certificate, a PEM file.")
+@flag(
     "log-level",
-    click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    "info",
-    "What is logged on stderr.",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    help="What is logged on stderr.",
 )
 def server(**flags: Any) -> None:
     """Serve queues over HTTP/1.1 and HTTP/2, both on one port.
@@ -176,7 +143,8 @@ def server(**flags: Any) -> None:
     Sizes are bytes, or such as 64MiB, 1GiB (K, M, G mean the same); times are seconds. It
     ends at SIGTERM or Ctrl-C, after having answered what waits; a second one ends it at once.
 
-    Exit codes: 0 after a clean end, 1 when it can't start, 2 for wrong usage.
+    Exit codes: 0 after a clean end, 1 when it can't start, 2 for wrong usage, 130 for Ctrl-C
+    while it starts.
     """
     logging.basicConfig(
         level=flags["log_level"].upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -184,6 +152,7 @@ def server(**flags: Any) -> None:
     # Hypercorn's own news (where it runs) is told better by the announcement.
     if flags["log_level"].lower() != "debug":
         logging.getLogger("batchq.hypercorn").setLevel(logging.WARNING)
+    settings = _settings(flags)
     limits = Limits(
         queue_bytes=flags["max_queue_bytes"],
         queues=flags["max_queues"],
@@ -194,21 +163,38 @@ def server(**flags: Any) -> None:
     store = _open_store(url, limits, flags)
 
     def announce(address: str) -> None:
-        click.echo(f"batchq listening on {address}")
-        click.echo(f"store: {without_password(url)} ({store.promise.text})")
+        told = f"batchq listening on {address}"
+        try:
+            say(f"{told}\nstore: {without_password(url)} ({store.promise.text})")
+        except StreamError as error:
+            # It serves all the same: who uses it need not read this.
+            _LOG.warning("%s: %s", told, str(error) or "nobody reads the standard output")
 
-    settings = ServerSettings(
-        Listen(flags["host"], flags["port"], flags["certfile"], flags["keyfile"]),
-        Settings(
-            long_polling_timeout=flags["long_polling_timeout"],
-            max_wait=flags["max_wait"],
-            max_body=flags["max_body"],
-        ),
-        Http2Settings(
-            max_connections=flags["max_connections"], inflight_bytes=flags["max_inflight_bytes"]
-        ),
-    )
     try:
         run(store, settings, announce)
     except StartError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _settings(flags: Mapping[str, Any]) -> ServerSettings:
+    """Puts the flags together.
+
+    Raises:
+        click.UsageError: they don't go together.
+    """
+    if (flags["certfile"] is None) != (flags["keyfile"] is None):
+        raise click.UsageError("TLS needs both --certfile and --keyfile")
+    try:
+        return ServerSettings(
+            Listen(flags["host"], flags["port"], flags["certfile"], flags["keyfile"]),
+            Settings(
+                long_polling_timeout=flags["long_polling_timeout"],
+                max_wait=flags["max_wait"],
+                max_body=flags["max_body"],
+            ),
+            Http2Settings(
+                max_connections=flags["max_connections"], inflight_bytes=flags["max_inflight_bytes"]
+            ),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

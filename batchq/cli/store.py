@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from batchq.cli.flags import seconds, size
+from batchq.cli.streams import say
 from batchq.errors import StoreUnavailable
 from batchq.model import MIB, Limits
 from batchq.stores.base import Store
@@ -55,6 +56,8 @@ def open_sqlite(path: str, limits: Limits, flags: Mapping[str, Any]) -> Store:
         file = Path(path).expanduser()
     except RuntimeError as error:
         raise click.BadParameter(f"{path!r}: {error}", param_hint="--store") from None
+    if file.is_dir():
+        raise click.BadParameter(f"{path} is a directory: name a file in it", param_hint="--store")
     options = Options(
         fsync=flags["fsync"],
         sync_seconds=flags["fsync_interval"],
@@ -105,12 +108,12 @@ def check(path: str) -> None:
     try:
         for finding in maintenance.check(path):
             findings += 1
-            click.echo(finding)
+            say(finding)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
     if findings:
         raise click.ClickException(f"{path} is damaged: {restoring(path)}")
-    click.echo(f"{path} is sound")
+    say(f"{path} is sound")
 
 
 @store.command()
@@ -121,7 +124,7 @@ def compact(path: str) -> None:
         before, after = maintenance.compact(path)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
-    click.echo(f"{path}: {before} bytes before, {after} bytes now")
+    say(f"{path}: {before} bytes before, {after} bytes now")
 
 
 @store.command()
@@ -133,7 +136,7 @@ def backup(path: str, to: str) -> None:
         taken = copies.backup(path, to)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
-    click.echo(f"{to}: {taken} bytes")
+    say(f"{to}: {taken} bytes")
 
 
 @store.command()
@@ -149,4 +152,4 @@ def restore(backup: str, path: str) -> None:
         taken = copies.restore(backup, path)
     except StoreUnavailable as error:
         raise click.ClickException(error.detail) from None
-    click.echo(f"{path}: {taken} bytes, from {backup}")
+    say(f"{path}: {taken} bytes, from {backup}")

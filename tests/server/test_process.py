@@ -126,7 +126,8 @@ def test_a_bad_host_is_one_line() -> None:
 @pytest.mark.parametrize("flags", [("--certfile", "{}"), ("--keyfile", "{}")])
 def test_half_of_tls_is_one_line(flags: tuple[str, str], tmp_path: Path) -> None:
     code, text = refused("--port", "0", flags[0], flags[1].format(tmp_path / "x.pem"))
-    assert (code, text) == (1, "Error: TLS needs both --certfile and --keyfile\n")
+    assert code == 2
+    assert text.endswith("Error: TLS needs both --certfile and --keyfile\n")
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate\n"])
@@ -155,7 +156,12 @@ def test_a_bad_certificate_is_one_line(content: str | None, tmp_path: Path) -> N
         ("--keep-closed", "inf", "seconds"),
         ("--long-polling-timeout", "", "seconds"),
         ("--port", "65536", "65535"),
-        ("--max-queues", "0", "x>=1"),
+        ("--max-queues", "0", "from 1 to"),
+        ("--max-queues", "1e3", "whole number"),
+        ("--max-connections", "9" * 20, "whole number"),
+        ("--max-inflight-bytes", "0", "size"),
+        ("--max-wait", "1e3", "seconds"),
+        ("--max-wait", "9" * 12, "more than"),
         ("--log-level", "loud", "info"),
     ],
 )
