@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from batchq.lines import batch_of
 from batchq.model import (
     MIB,
@@ -21,6 +23,7 @@ from batchq.model import (
     PushRequest,
 )
 from batchq.stores.sqlite import Options, SqliteStore
+from batchq.stores.sqlite.hashes import row_hash
 
 
 @asynccontextmanager
@@ -73,6 +76,19 @@ async def pull_all(store: SqliteStore, queue: str = "q", max_bytes: int = MIB) -
         assert isinstance(answer, Pulled)
         pieces.append(answer.data)
     return b"".join(pieces)
+
+
+def change_rows(path: Path, *statements: str) -> None:
+    """Changes rows of a store's file as if it had written them so itself."""
+    connection = apsw.Connection(str(path))
+    connection.create_scalar_function("row_hash", row_hash)
+    for statement in statements:
+        connection.execute(statement)
+    for table in ("life", "producer", "done"):
+        names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        columns = ", ".join(name for name in names if name != "hash")
+        connection.execute(f"UPDATE {table} SET hash = row_hash('{table}', {columns})")
+    connection.close()
 
 
 def size_of(path: Path) -> int:

@@ -10,7 +10,16 @@ from pathlib import Path
 import apsw
 import pytest
 from click.testing import CliRunner
-from sqlite.sqlite_support import crashed, numbered, opened, pull, pull_all, push, tidied
+from sqlite.sqlite_support import (
+    change_rows,
+    crashed,
+    numbered,
+    opened,
+    pull,
+    pull_all,
+    push,
+    tidied,
+)
 
 from batchq.broker import readers
 from batchq.cli.store import store as store_command
@@ -289,11 +298,11 @@ async def test_more_lines_than_a_life_can_count_are_refused(path: Path) -> None:
     async with opened(path) as store:
         await push(store, b"gone\n")
         await pull(store)
-    connection = apsw.Connection(str(path))
-    values = (MAX_OFFSET - 2, 1 << 60)
-    connection.execute("UPDATE life SET head_offset=?1, tail_offset=?1", values[:1])
-    connection.execute("UPDATE life SET head_position=?1, tail_position=?1", values[1:])
-    connection.close()
+    change_rows(
+        path,
+        f"UPDATE life SET head_offset={MAX_OFFSET - 2}, tail_offset={MAX_OFFSET - 2}",
+        f"UPDATE life SET head_position={1 << 60}, tail_position={1 << 60}",
+    )
     async with opened(path) as store:
         with pytest.raises(QueueFull, match=str(MAX_OFFSET)):
             await push(store, b"a\nb\nc\n")

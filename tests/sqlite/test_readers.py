@@ -12,7 +12,7 @@ import pytest
 from sqlite.sqlite_support import opened, pull, push, size_of, tidied
 
 from batchq.model import MIB
-from batchq.stores.sqlite import SqliteStore, loader, maintenance
+from batchq.stores.sqlite import SqliteStore, maintenance, records
 
 _LINE = b"x" * 1023 + b"\n"
 
@@ -97,7 +97,7 @@ async def test_check_lets_go_of_what_it_has_read(
         await push(store, b"", "empty")
     other = apsw.Connection(str(path))
     ends = []
-    reading = loader.read_rows
+    reading = records.read_rows
 
     def read_rows(connection: apsw.Connection) -> Any:
         other.execute("UPDATE meta SET synced=synced+1")

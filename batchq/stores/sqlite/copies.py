@@ -12,12 +12,14 @@ import apsw
 
 from batchq.errors import StoreUnavailable
 from batchq.stores.sqlite.database import RESTORING, Place, open_for_reading, open_for_writing
+from batchq.stores.sqlite.errors import Corrupt
+from batchq.stores.sqlite.hashes import block_is_sound
 from batchq.stores.sqlite.lines_file import LinesFile, lines_path, sync_directory
 from batchq.stores.sqlite.loader import read_extent
 from batchq.stores.sqlite.lock import MODE, Lock, real_path
 from batchq.stores.sqlite.maintenance import check, check_there, reading_lines
-from batchq.stores.sqlite.schema import WITH_LINES_FILE
-from batchq.stores.sqlite.transaction import hash_of
+from batchq.stores.sqlite.records import check_form, read_rows
+from batchq.stores.sqlite.schema import FORMAT, WITH_LINES_FILE
 
 _OLDEST: Final = 1
 """The oldest format that can be copied: a restored file is brought up to date."""
@@ -37,7 +39,8 @@ def backup(path: str, to: str) -> int:
         raise StoreUnavailable(f"{to} exists; choose another name for the backup")
     part = f"{to}.part"
     with _reported(f"can't back up {path}"), _made(part):
-        _copy(path, part)
+        _copy(path, part, FORMAT)
+        _check_rows(part)
         Path(part).rename(to)
         sync_directory(to)
     return Path(to).stat().st_size
@@ -69,7 +72,7 @@ def restore(source: str, path: str) -> int:
         with _reported(f"can't restore {path}"):
             _remove(part, f"{part}-wal", f"{part}-shm")  # of one that was cut short
             with _made(part):
-                _copy(source, part)
+                _copy(source, part, _OLDEST)
                 _bring_up_to_date(part)
                 _check_copy(part, source)
                 _put_in_place(part, path)
@@ -78,10 +81,10 @@ def restore(source: str, path: str) -> int:
     return Path(path).stat().st_size
 
 
-def _copy(path: str, part: str) -> None:
-    """Copies a store to a file that is there and empty, and syncs it."""
+def _copy(path: str, part: str, oldest: int) -> None:
+    """Copies a store, of this format or older ones, to a file that is there and empty."""
     check_there(path)
-    connection = open_for_reading(Place(path), oldest=_OLDEST)
+    connection = open_for_reading(Place(path), oldest=oldest)
     try:
         with reading_lines(path) as file:
             connection.execute("VACUUM INTO ?", (part,))
@@ -90,6 +93,16 @@ def _copy(path: str, part: str) -> None:
     finally:
         connection.close(True)
     _sync(part)
+
+
+def _check_rows(part: str) -> None:
+    """Looks at all but the lines, which were looked at as they came. Raises ``Corrupt``."""
+    connection = open_for_reading(Place(part))
+    try:
+        check_form(connection)
+        read_rows(connection)
+    finally:
+        connection.close(True)
 
 
 def _bring_in(part: str, file: LinesFile | None) -> None:
@@ -102,7 +115,7 @@ def _bring_in(part: str, file: LinesFile | None) -> None:
         copy.execute("BEGIN")
         for number, lines, position, digest, place, size in copy.execute("SELECT * FROM extent"):
             data = read_extent(file, place, size)
-            if hash_of(data) != digest:
+            if not block_is_sound(number, lines, position, data, digest):
                 raise OSError(f"block {number} is not what was written: run `batchq store check`")
             values = (number, lines, position, digest, data)
             copy.execute("INSERT INTO block VALUES (?,?,?,?,?)", values)
@@ -165,7 +178,7 @@ def _made(part: str) -> Iterator[None]:
 def _reported(what: str) -> Iterator[None]:
     try:
         yield
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, Corrupt) as error:
         raise StoreUnavailable(f"{what}: {error}") from error
 
 

@@ -10,7 +10,8 @@ import apsw
 
 from batchq.errors import StoreUnavailable
 from batchq.model import MIB
-from batchq.stores.sqlite.errors import restoring
+from batchq.stores.sqlite.errors import Corrupt, reading, restoring
+from batchq.stores.sqlite.hashes import row_hash
 from batchq.stores.sqlite.schema import APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_SIZE
 
 _CACHE_KIB: Final = 16 * 1024
@@ -79,8 +80,9 @@ def open_for_writing(place: Place, *, full_sync: bool) -> apsw.Connection:
     except (OSError, apsw.Error) as error:
         raise StoreUnavailable(f"can't open {place.path}: {error}") from error
     try:
-        _prepare(connection, place.path, full_sync=full_sync)
-    except apsw.Error as error:
+        with reading():
+            _prepare(connection, place.path, full_sync=full_sync)
+    except (apsw.Error, Corrupt) as error:
         connection.close(True)
         raise StoreUnavailable(_unreadable(place.path, error)) from error
     except StoreUnavailable:
@@ -129,6 +131,7 @@ def _prepare(connection: apsw.Connection, path: str, *, full_sync: bool) -> None
     # A migration is durable at once, whatever comes after.
     connection.pragma("synchronous", "full")
     connection.pragma("cache_size", -_CACHE_KIB)
+    connection.create_scalar_function("row_hash", row_hash, deterministic=True)
     for number in range(version, FORMAT):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -136,7 +139,7 @@ def _prepare(connection: apsw.Connection, path: str, *, full_sync: bool) -> None
             connection.execute(f"PRAGMA user_version={number + 1}")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute("COMMIT")
-        except apsw.Error:
+        except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -186,8 +189,8 @@ def _version(connection: apsw.Connection, path: str) -> int:
     return version
 
 
-def _unreadable(path: str, error: apsw.Error) -> str:
-    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+def _unreadable(path: str, error: Exception) -> str:
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError | Corrupt):
         return (
             f"{path} is corrupt or not a batchq store ({error}); run `batchq store check {path}`; "
             f"{restoring(path)}, or move it away with its other files to start with an empty store"

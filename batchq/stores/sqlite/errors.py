@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import apsw
@@ -17,6 +19,15 @@ _SYNC_ERRORS: Final = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 class Corrupt(Exception):
     """The file holds something else than what was written to it."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Makes a ``Corrupt`` of what comes of values in the file that can't be."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise Corrupt(f"a value is not what was written: {error!r}") from error
 
 
 def restoring(path: str) -> str:

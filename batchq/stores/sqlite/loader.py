@@ -1,4 +1,4 @@
-"""Reading from the file: what is in it at the start, and blocks that readers wait for."""
+"""Reading blocks from the file, which readers wait for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final
 
 import apsw
 
-from batchq.broker import Closing, Kept, Load, Point, Span
+from batchq.broker import Kept, Load, Point, Span
 from batchq.model import ProducerState
-from batchq.stores.sqlite.errors import Corrupt
+from batchq.stores.sqlite.errors import Corrupt, reading
+from batchq.stores.sqlite.hashes import block_is_sound
 from batchq.stores.sqlite.lines_file import LinesFile
 from batchq.stores.sqlite.rows import LifeRow, LifeRows
 from batchq.stores.sqlite.schema import OFFSET_BITS, block_id
 from batchq.stores.sqlite.segments import Segments
-from batchq.stores.sqlite.transaction import hash_of
 
 _AHEAD: Final = 2
 """Loads that may wait for the event loop to take them: more would only hold memory."""
@@ -38,35 +38,6 @@ ORDER BY id
 """
 
 _STILL: Final = "SELECT count(*) FROM extent WHERE id=? AND place=? AND hash=?"
-
-
-def read_rows(connection: apsw.Connection) -> tuple[LifeRows, dict[int, dict[str, ProducerState]]]:
-    """Reads all lives, and their producers by the life's number; no block is read."""
-    rows = LifeRows()
-    by_number: dict[int, LifeRow] = {}
-    for values in connection.execute(
-        "SELECT id, name, queue_id, head_offset, head_position, tail_offset, tail_position, "
-        "closed, digest, unterminated, over, ended_at FROM life"
-    ):
-        row = by_number[values[0]] = LifeRow(
-            id=values[0],
-            name=values[1],
-            queue_id=values[2],
-            head=Point(values[3], values[4]),
-            tail=Point(values[5], values[6]),
-            closed=Closing(values[8], bool(values[9]), None) if values[7] else None,
-            over=bool(values[10]),
-            ended_at=values[11],
-        )
-        rows.add(row)
-    for life, *points in connection.execute("SELECT * FROM done ORDER BY life, start_offset"):
-        by_number[life].done.append(Span(Point(*points[:2]), Point(*points[2:])))
-    for (life,) in connection.execute("SELECT life FROM garbage"):
-        rows.leave_garbage(life)
-    producers: dict[int, dict[str, ProducerState]] = {}
-    for life, name, *state in connection.execute("SELECT * FROM producer"):
-        producers.setdefault(life, {})[name] = ProducerState(*state)
-    return rows, producers
 
 
 def kept(row: LifeRow, producers: dict[str, ProducerState], expires_in: float) -> Kept:
@@ -94,8 +65,8 @@ class Block:
         position: of the first byte.
         data: the lines.
         place: where they were in the file of lines; None for the database itself.
-        hash: what their hash should be.
-        sound: the data has this hash.
+        hash: what the hash of all that should be.
+        sound: it is what was written.
     """
 
     id: int
@@ -115,7 +86,7 @@ def blocks(
     try:
         for number, lines, position, digest, inline, place, size in cursor:
             data = inline if place is None else read_extent(file, place, size)
-            sound = hash_of(data) == digest
+            sound = block_is_sound(number, lines, position, data, digest)
             yield Block(number, lines, position, data, place, digest, sound)
     finally:
         cursor.close()
@@ -126,11 +97,22 @@ def read_extent(file: LinesFile | None, place: int, size: int) -> bytes:
     return file.read(place, size) if file is not None else b""
 
 
-def read_segments(connection: apsw.Connection) -> Segments:
-    """Reads what is where in the file of lines."""
+def read_segments(connection: apsw.Connection, file: LinesFile) -> Segments:
+    """Reads what is where in the file of lines.
+
+    Raises:
+        Corrupt: that makes no sense.
+        StoreUnavailable: the file is too short for it.
+    """
     segments = Segments()
-    for place, size in connection.execute("SELECT place, size FROM extent"):
-        segments.hold(place, size)
+    with reading():
+        bounds = "SELECT coalesce(max(place + size), 0), coalesce(min(place), 0) FROM extent"
+        ((least, first),) = connection.execute(bounds)
+        if first < 0:
+            raise Corrupt("a block stands before the beginning of the file of lines")
+        file.check_size(least)
+        for place, size in connection.execute("SELECT place, size FROM extent"):
+            segments.hold(place, size)
     segments.start()
     return segments
 
@@ -234,7 +216,8 @@ class Loader:
                 number = row.id if row is not None else 0
                 pieces: Pieces = []
                 if found:
-                    pieces = read_blocks(self._db, self._file, number, load.start, load.bytes)
+                    with reading():
+                        pieces = read_blocks(self._db, self._file, number, load.start, load.bytes)
                 self._loaded(load, pieces)
         except Exception as error:  # noqa: BLE001 - whatever it is, lines can't be read
             self._failed(error)

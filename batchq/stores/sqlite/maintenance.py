@@ -14,9 +14,11 @@ from batchq.broker import Point, Span
 from batchq.errors import StoreUnavailable
 from batchq.model import MIB
 from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
+from batchq.stores.sqlite.errors import Corrupt, reading
 from batchq.stores.sqlite.lines_file import LinesFile, lines_path
-from batchq.stores.sqlite.loader import blocks, read_rows, read_segments
+from batchq.stores.sqlite.loader import blocks, read_segments
 from batchq.stores.sqlite.lock import Lock, real_path
+from batchq.stores.sqlite.records import read_rows
 from batchq.stores.sqlite.rows import ORIGIN, LifeRow
 from batchq.stores.sqlite.schema import block_id
 from batchq.stores.sqlite.spare import Spare
@@ -38,12 +40,12 @@ def check(path: str) -> Generator[str]:
     path = real_path(path)
     connection = _open_existing(path)
     try:
-        with reading_lines(path) as file:
+        with reading_lines(path) as file, reading():
             for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
                 if finding != "ok":
                     yield str(finding)
             yield from _check_queues(connection, file)
-    except (apsw.Error, KeyError, OSError) as error:
+    except (apsw.Error, OSError, Corrupt) as error:
         yield f"it can't be read to its end: {error}"
     finally:
         connection.close(True)
@@ -135,7 +137,7 @@ def compact(path: str) -> tuple[int, int]:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         _compact_lines(connection, path)
         connection.close(True)
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, Corrupt) as error:
         raise StoreUnavailable(f"can't compact {path}: {error}; nothing is lost") from error
     finally:
         lock.release()
@@ -145,8 +147,7 @@ def compact(path: str) -> tuple[int, int]:
 def _compact_lines(connection: apsw.Connection, path: str) -> None:
     file = LinesFile(path, write=True)
     try:
-        segments = read_segments(connection)
-        file.check_size(segments.least)
+        segments = read_segments(connection, file)
         if file.unread:
             Spare(connection, Lines(file, segments, used=True)).give_back_all()
     finally:

@@ -83,7 +83,19 @@ CREATE TABLE extent (               -- a block in the file of lines; one id is i
 ) STRICT;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_CREATE, _EXTENTS)
+_HASHES: Final = """
+ALTER TABLE life ADD COLUMN hash INTEGER NOT NULL DEFAULT 0;      -- of the row, see row_hash
+ALTER TABLE producer ADD COLUMN hash INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE done ADD COLUMN hash INTEGER NOT NULL DEFAULT 0;
+UPDATE life SET hash = row_hash('life', id, name, queue_id, head_offset, head_position,
+    tail_offset, tail_position, closed, digest, unterminated, over, ended_at);
+UPDATE producer SET hash = row_hash('producer', life, name, epoch, seq, lines, bytes);
+UPDATE done SET hash =
+    row_hash('done', life, start_offset, start_position, end_offset, end_position);
+"""
+"""Since then a block's hash covers its row too."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_CREATE, _EXTENTS, _HASHES)
 """What brings a file from each version to the next; an empty file is of version 0."""
 
 FORMAT: Final = len(MIGRATIONS)

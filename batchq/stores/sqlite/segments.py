@@ -27,13 +27,11 @@ class Segments:
     Attributes:
         held: bytes of all blocks.
         filled: numbers of the segments that were left since this was emptied.
-        least: bytes that the file had at the start, at least.
     """
 
     def __init__(self) -> None:
         self.held = 0
         self.filled: list[int] = []
-        self.least = 0
         self._held: list[int] = []
         self._free: list[int] = []
         self._vacated: list[int] = []
@@ -50,7 +48,6 @@ class Segments:
             self._held.extend([0] * (number + 1 - len(self._held)))
         self._held[number] += size
         self.held += size
-        self.least = max(self.least, place + size)
 
     def start(self) -> None:
         """Begins. Segments that are filled in part stay so until they are free."""

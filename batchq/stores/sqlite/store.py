@@ -32,8 +32,9 @@ from batchq.stores.sqlite.admission import Admission, longest_line
 from batchq.stores.sqlite.database import Place, open_for_reading, open_for_writing
 from batchq.stores.sqlite.errors import Corrupt, disk_full, failed
 from batchq.stores.sqlite.lines_file import LinesFile, sync_if_there
-from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_rows, read_segments
+from batchq.stores.sqlite.loader import Loader, Pieces, kept, read_segments
 from batchq.stores.sqlite.lock import Lock, real_path
+from batchq.stores.sqlite.records import check_form, read_rows
 from batchq.stores.sqlite.rows import LifeRows
 from batchq.stores.sqlite.schema import MAX_QUEUES
 from batchq.stores.sqlite.space import Reserve
@@ -164,10 +165,9 @@ class SqliteStore(LocalStore):
             # A process that was killed may have left commits that are not on the disk yet, and
             # what they removed is overwritten now.
             sync_if_there(f"{self.path}-wal")
-            segments = read_segments(connection)
-            self._file.check_size(segments.least)
+            segments = read_segments(connection, self._file)
             reading = open_for_reading(place)
-        except (apsw.Error, KeyError) as error:
+        except (apsw.Error, Corrupt) as error:
             connection.close(True)
             raise failed(self.path, error) from error
         except StoreUnavailable:
@@ -196,6 +196,7 @@ class SqliteStore(LocalStore):
         self._loader.start()
 
     def _take_over(self, connection: apsw.Connection) -> LifeRows:
+        check_form(connection)
         rows, producers = read_rows(connection)
         now, keep = self._wall(), self._limits.keep_closed
         lives = []

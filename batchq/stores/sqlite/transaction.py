@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import apsw
-import xxhash
 
 from batchq.broker import (
     Append,
@@ -23,6 +22,7 @@ from batchq.broker import (
 )
 from batchq.model import KIB, MIB, Numbering, ProducerState
 from batchq.stores.sqlite.garbage import Budget, collect
+from batchq.stores.sqlite.hashes import Value, block_hash, row_hash
 from batchq.stores.sqlite.lines_file import LinesFile, write_all
 from batchq.stores.sqlite.rows import LifeRow, LifeRows
 from batchq.stores.sqlite.schema import block_id
@@ -35,18 +35,18 @@ _SPLIT: Final = 4 * MIB
 """Larger batches are cut to blocks of this size at line ends: blocks are read whole."""
 
 _UPSERT_LIFE: Final = """
-INSERT INTO life (id, name, queue_id, head_offset, head_position, tail_offset, tail_position,
-    closed, digest, unterminated, over, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO life VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET head_offset=excluded.head_offset,
     head_position=excluded.head_position, tail_offset=excluded.tail_offset,
     tail_position=excluded.tail_position, closed=excluded.closed, digest=excluded.digest,
-    unterminated=excluded.unterminated, over=excluded.over, ended_at=excluded.ended_at
+    unterminated=excluded.unterminated, over=excluded.over, ended_at=excluded.ended_at,
+    hash=excluded.hash
 """
 
 _UPSERT_PRODUCER: Final = """
-INSERT INTO producer VALUES (?,?,?,?,?,?)
+INSERT INTO producer VALUES (?,?,?,?,?,?,?)
 ON CONFLICT DO UPDATE SET epoch=excluded.epoch, seq=excluded.seq, lines=excluded.lines,
-    bytes=excluded.bytes
+    bytes=excluded.bytes, hash=excluded.hash
 """
 
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?,?,?,?,?)"
@@ -67,11 +67,6 @@ SELECT id, lines, position, size FROM extent WHERE id < ?3
     AND id >= coalesce((SELECT max(id) FROM extent WHERE id BETWEEN ?1 AND ?2), ?2)
 ORDER BY id
 """
-
-
-def hash_of(data: bytes | memoryview) -> int:
-    """Gives the hash that is kept with a block, as SQLite's signed integer."""
-    return xxhash.xxh3_64_intdigest(data) - (1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +154,11 @@ class Transaction:
             if row.ended_at is None and (row.drained or row.over):
                 now = self._wall() if now is None else now
                 row.ended_at = now
-            self._db.execute(_UPSERT_LIFE, _life_values(row))
+            values = _life_values(row)
+            self._db.execute(_UPSERT_LIFE, (*values, row_hash("life", *values)))
         for (life, name), state in self._producers.items():
-            values = (life, name, state.epoch, state.seq, state.lines, state.bytes)
-            self._db.execute(_UPSERT_PRODUCER, values)
+            producer = (life, name, state.epoch, state.seq, state.lines, state.bytes)
+            self._db.execute(_UPSERT_PRODUCER, (*producer, row_hash("producer", *producer)))
         # Before the commit: what a row tells is in its place.
         write_all(self._lines.file, self._written)
 
@@ -235,7 +231,9 @@ class Transaction:
 
     def _insert_blocks(self, row: LifeRow, first: Point, count: int, data: bytes) -> None:
         for start, lines, part in _parts(first, count, data):
-            values = (block_id(row.id, start.offset), lines, start.position, hash_of(part))
+            number = block_id(row.id, start.offset)
+            digest = block_hash(number, lines, start.position, part)
+            values = (number, lines, start.position, digest)
             if self._lines.used and SMALLEST <= len(part) <= SEGMENT:
                 place = self._lines.segments.place(len(part))
                 self._written.append((place, part))
@@ -274,7 +272,9 @@ class Transaction:
             key = (row.id, past.start.offset)
             self._db.execute("DELETE FROM done WHERE life=? AND start_offset=?", key)
         for span in fresh:
-            self._db.execute("INSERT INTO done VALUES (?,?,?,?,?)", (row.id, *span[0], *span[1]))
+            values = (row.id, *span.start, *span.end)
+            hashed = (*values, row_hash("done", *values))
+            self._db.execute("INSERT INTO done VALUES (?,?,?,?,?,?)", hashed)
 
     def _put_back(self, change: PutBack) -> None:
         """Undoes a ``_consume``, whatever was consumed around it since."""
@@ -324,7 +324,8 @@ class Transaction:
         self._removed.append(queue_id)
 
 
-def _life_values(row: LifeRow) -> tuple[int | str | float | None, ...]:
+def _life_values(row: LifeRow) -> tuple[Value, ...]:
+    """Gives the columns of a life, of the types that the file gives back."""
     closed = row.closed
     return (
         row.id,
@@ -332,11 +333,11 @@ def _life_values(row: LifeRow) -> tuple[int | str | float | None, ...]:
         row.queue_id,
         *row.head,
         *row.tail,
-        closed is not None,
+        int(closed is not None),
         closed.digest if closed is not None else None,
-        closed.unterminated if closed is not None else False,
-        row.over,
-        row.ended_at,
+        int(closed is not None and closed.unterminated),
+        int(row.over),
+        float(row.ended_at) if row.ended_at is not None else None,
     )
 
 
