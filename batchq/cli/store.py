@@ -131,7 +131,10 @@ def compact(path: str) -> None:
 @click.argument("path", type=click.Path(dir_okay=False))
 @click.argument("to", type=click.Path(dir_okay=False))
 def backup(path: str, to: str) -> None:
-    """Copy the file at PATH as it is now to TO, also while a server uses it."""
+    """Copy the file at PATH as it is now to TO, also while a server uses it.
+
+    The copy is one file, and all of it is looked at: of a damaged store none is made.
+    """
     try:
         taken = copies.backup(path, to)
     except StoreUnavailable as error:

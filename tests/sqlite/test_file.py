@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,19 @@ async def test_check_compact_and_backup(path: Path, tmp_path: Path) -> None:
     async with opened(copy) as store:
         assert await pull_all(store) == _LINE * 5 + left
     assert "no file" in run(store_command, ["check", str(tmp_path / "none")]).output
+
+
+async def test_compact_counts_all_files(path: Path, tmp_path: Path) -> None:
+    """After a kill, most of a store may be in its WAL."""
+    async with opened(path) as store:
+        for _ in range(40):
+            await push(store, _LINE)
+        left = crashed(path, tmp_path / "left.db")
+    wal = _size(Path(f"{left}-wal"))
+    said = CliRunner().invoke(store_command, ["compact", str(left)]).output
+    before, after = map(int, re.findall(r"(\d+) bytes", said))
+    assert before >= wal > MIB
+    assert after < MIB
 
 
 async def test_no_block_is_read_at_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,20 @@ async def test_the_commands_say_so(path: Path, tmp_path: Path) -> None:
             assert not _read(tmp_path / "copy.db.part")
 
 
+@pytest.mark.parametrize("suffix", ["", "-lines"])
+async def test_no_backup_is_made_of_lines_that_rotted(
+    path: Path, tmp_path: Path, suffix: str
+) -> None:
+    async with opened(path) as store:
+        await push(store, b"to be spoilt\n" + _LINE * (100 if suffix else 10))
+    file = Path(f"{path}{suffix}")
+    _write(file, _read(file).replace(b"to be spoilt", b"to be SPOILT"))
+    done = CliRunner().invoke(store_command, ["backup", str(path), str(tmp_path / "copy.db")])
+    assert done.exit_code == 1
+    assert "not what was written" in done.output
+    assert not _read(tmp_path / "copy.db")
+
+
 async def test_blocks_tell_where_they_stand(path: Path) -> None:
     """A block's row is under its hash too; older blocks have only their data there."""
     for column, wrong in (("lines", "lines+1"), ("position", "position+1")):

@@ -18,7 +18,6 @@ from batchq.stores.sqlite.lines_file import LinesFile, lines_path, sync_director
 from batchq.stores.sqlite.loader import read_extent
 from batchq.stores.sqlite.lock import MODE, Lock, real_path
 from batchq.stores.sqlite.maintenance import check, check_there, reading_lines
-from batchq.stores.sqlite.records import check_form, read_rows
 from batchq.stores.sqlite.schema import FORMAT, WITH_LINES_FILE
 
 _OLDEST: Final = 1
@@ -27,6 +26,8 @@ _OLDEST: Final = 1
 
 def backup(path: str, to: str) -> int:
     """Copies a store as it is at one moment, also while a server uses it: to one file.
+
+    All of the copy is looked at before it gets its name.
 
     Returns:
         The copy's size in bytes.
@@ -40,7 +41,7 @@ def backup(path: str, to: str) -> int:
     part = f"{to}.part"
     with _reported(f"can't back up {path}"), _made(part):
         _copy(path, part, FORMAT)
-        _check_rows(part)
+        _check_copy(part, f"{path} is damaged")
         Path(part).rename(to)
         sync_directory(to)
     return Path(to).stat().st_size
@@ -74,7 +75,7 @@ def restore(source: str, path: str) -> int:
             with _made(part):
                 _copy(source, part, _OLDEST)
                 _bring_up_to_date(part)
-                _check_copy(part, source)
+                _check_copy(part, f"{source} is damaged, choose another")
                 _put_in_place(part, path)
     finally:
         lock.release()
@@ -93,16 +94,6 @@ def _copy(path: str, part: str, oldest: int) -> None:
     finally:
         connection.close(True)
     _sync(part)
-
-
-def _check_rows(part: str) -> None:
-    """Looks at all but the lines, which were looked at as they came. Raises ``Corrupt``."""
-    connection = open_for_reading(Place(part))
-    try:
-        check_form(connection)
-        read_rows(connection)
-    finally:
-        connection.close(True)
 
 
 def _bring_in(part: str, file: LinesFile | None) -> None:
@@ -136,11 +127,12 @@ def _bring_up_to_date(part: str) -> None:
     _sync(part)
 
 
-def _check_copy(part: str, source: str) -> None:
+def _check_copy(part: str, otherwise: str) -> None:
+    """Looks at all of a copy. Raises ``StoreUnavailable`` where it is not sound."""
     with closing(check(part)) as findings:
         finding = next(findings, None)
     if finding is not None:
-        raise StoreUnavailable(f"{source} is damaged, choose another: {finding}")
+        raise StoreUnavailable(f"{otherwise}: {finding}")
 
 
 def _put_in_place(part: str, path: str) -> None:

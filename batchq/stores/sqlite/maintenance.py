@@ -122,7 +122,7 @@ def compact(path: str) -> tuple[int, int]:
     """Gives all free space of a file back; no server may use it meanwhile.
 
     Returns:
-        The file's size before and after, in bytes.
+        What the store took on the disk before, and takes now, in bytes: all its files.
 
     Raises:
         StoreUnavailable: it is in use, or can't be.
@@ -131,8 +131,8 @@ def compact(path: str) -> tuple[int, int]:
     check_there(path)
     lock = Lock(path)
     try:
-        connection = open_for_writing(Place(path), full_sync=True)
         before = _size(path)
+        connection = open_for_writing(Place(path), full_sync=True)
         connection.execute("VACUUM")
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         _compact_lines(connection, path)
@@ -156,7 +156,8 @@ def _compact_lines(connection: apsw.Connection, path: str) -> None:
 
 def _size(path: str) -> int:
     """What a store takes on the disk."""
-    there = [Path(name) for name in (path, lines_path(path)) if Path(name).exists()]
+    names = (path, f"{path}-wal", lines_path(path))
+    there = [Path(name) for name in names if Path(name).exists()]
     return sum(file.stat().st_blocks * 512 for file in there)
 
 
