@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from support.redis_servers import RedisServer, free_port
+from support.redis_servers import RedisServer, cluster, free_port, sentinels
 from support.servers import ServerProcess
 from support.shared import Copies, accounted, killed
 
@@ -170,9 +171,40 @@ def test_a_server_does_not_start_without_redis(lasting: RedisServer) -> None:
         ServerProcess("--store", lasting.url).start()
 
 
-def test_a_server_ends_while_redis_stands_still(lasting: RedisServer) -> None:
-    with ServerProcess("--store", f"{lasting.url}?timeout=1") as server:
-        httpx.post(f"{server.url}/push/q", content=b"a\n")
-        lasting.pause()
-        assert server.stop(signal.SIGTERM) == 0
-        lasting.resume()
+@contextmanager
+def everything(kind: str) -> Iterator[tuple[str, list[RedisServer]]]:
+    """Some Redis: its URL, and all processes that belong to it."""
+    with ExitStack() as stack:
+        if kind == "sentinel":
+            watched = stack.enter_context(sentinels())
+            yield watched.url, [*watched.servers, *watched.watchers]
+        elif kind == "cluster":
+            nodes = stack.enter_context(cluster())
+            yield nodes.url, nodes.nodes
+        else:
+            redis = stack.enter_context(RedisServer())
+            yield redis.url, [redis]
+
+
+@pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
+async def test_a_server_ends_while_redis_stands_still(kind: str) -> None:
+    """With calls that are on their way, and others that wait."""
+    with everything(kind) as (url, processes), ServerProcess("--store", f"{url}?timeout=2") as one:
+        async with httpx.AsyncClient(base_url=one.url, timeout=60) as http:
+            await http.post("/push/q", content=b"a\n")
+            calls = [asyncio.ensure_future(http.post("/pull/none?wait=60")) for _ in range(3)]
+            calls += [asyncio.ensure_future(http.post(f"/pull/q{n}?wait=60")) for n in range(9)]
+            while (await http.get("/queues/q")).is_error:  # noqa: ASYNC110  they are on their way
+                await asyncio.sleep(0)
+            for process in processes:
+                process.pause()
+            calls += [
+                asyncio.ensure_future(http.post(f"/{verb}/q{n}", content=b"a\n"))
+                for n in range(9)
+                for verb in ("push", "pull", "close")
+            ]
+            await asyncio.sleep(0)
+            assert await asyncio.to_thread(one.stop, signal.SIGTERM) == 0
+            await asyncio.gather(*calls, return_exceptions=True)
+        for process in processes:
+            process.resume()

@@ -256,6 +256,7 @@ class Sentinels:
 
     Attributes:
         servers: primary and replica, as they were at the start.
+        watchers: the sentinels.
     """
 
     SERVICE: Final = "queues"
@@ -277,22 +278,22 @@ class Sentinels:
             f"sentinel down-after-milliseconds {self.SERVICE} 500\n"
             f"sentinel failover-timeout {self.SERVICE} 3000\n"
         )
-        self._sentinels = [
+        self.watchers = [
             stack.enter_context(RedisServer(binary, directive=watch)) for _ in range(3)
         ]
-        for sentinel in self._sentinels:
+        for sentinel in self.watchers:
             until(partial(self._sees_all, sentinel), "the sentinels agree")
 
     @property
     def url(self) -> str:
         """For ``--store``."""
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self._sentinels)
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.watchers)
         return f"redis+sentinel://{hosts}/{self.SERVICE}"
 
     @property
     def primary(self) -> RedisServer:
         """The server that the sentinels call the primary now."""
-        _, port = self._sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.SERVICE)
+        _, port = self.watchers[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.SERVICE)
         return next(server for server in self.servers if server.port == int(port))
 
     def wait_for_failover(self, old: RedisServer) -> None:

@@ -7,6 +7,7 @@ it repeats.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -188,7 +189,7 @@ def _number(text: str, what: str) -> int:
 class Client(Protocol):
     """What is used of redis-py's clients."""
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
+    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         """Sends a command and gives its answer."""
 
     async def aclose(self) -> None:
@@ -273,6 +274,12 @@ def is_cluster(client: Client) -> bool:
     return isinstance(client, RedisCluster)
 
 
+def is_single(client: Client) -> bool:
+    """Tells whether its address is known, and need not be asked for."""
+    pool = getattr(client, "connection_pool", None)
+    return not isinstance(client, RedisCluster) and not isinstance(pool, SentinelConnectionPool)
+
+
 def owner(client: Client, key: str) -> str:
     """Tells which node of a cluster a key is on, as far as is known; else ""."""
     if not isinstance(client, RedisCluster):
@@ -293,6 +300,11 @@ async def look_around(client: Client) -> None:
 async def close_client(client: Client) -> None:
     """Closes a client with all that belongs to it."""
     await client.aclose()
+    if isinstance(client, RedisCluster):
+        # It closes nothing where it meant to look around next; uvloop's loop would wait for
+        # what is left open, without end.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
     pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelConnectionPool):
         for sentinel in pool.sentinel_manager.sentinels:

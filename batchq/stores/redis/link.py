@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,15 @@ import msgpack  # type: ignore[import-untyped]  # it has no types of its own
 from redis import exceptions
 
 from batchq.errors import ShuttingDown, StoreUnavailable
-from batchq.stores.redis.connect import Client, close_client, is_cluster, look_around, owner
+from batchq.stores.redis.connect import (
+    Client,
+    close_client,
+    is_cluster,
+    is_single,
+    look_around,
+    owner,
+)
+from batchq.stores.redis.ending import end
 from batchq.stores.redis.errors import AWAY, Meaning, NotSent, meaning, unavailable
 from batchq.stores.redis.health import Health
 from batchq.stores.redis.scripts import ALL, PROBE, Script
@@ -37,6 +45,9 @@ so that clocks which differ a little do no harm."""
 
 PATIENCE: Final = 1.5
 """Seconds for which a call is tried again before its caller is told that Redis is away."""
+
+_CLOSE_SECONDS: Final = 2.0
+"""Seconds to say goodbye on all connections."""
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.25
@@ -70,6 +81,7 @@ class Link:
     Attributes:
         busy: calls that are on their way or being tried again.
         closed: nothing is tried any more.
+        draining: nothing is tried twice any more: the server is about to end.
         health: what is away.
     """
 
@@ -88,6 +100,8 @@ class Link:
         self._seen: tuple[float, int] | None = None
         self.busy = 0
         self.closed = False
+        self.draining = False
+        self._left: set[asyncio.Task[Any]] = set()
         self.health = Health(self._probe, on_back)
 
     async def run(
@@ -167,7 +181,7 @@ class Link:
                 if what is Meaning.REFUSED:
                     raise unavailable(error) from error
                 doubtful = doubtful or what is Meaning.UNKNOWN
-                if loop.time() + pause > give_up:
+                if self.draining or loop.time() + pause > give_up:
                     if what is not Meaning.MOVING:
                         self.health.note_down(node, key, error)
                     raise unavailable(error) from error
@@ -200,13 +214,34 @@ class Link:
 
     async def _execute(self, *command: Any) -> Any:
         try:
-            return await self._client.execute_command(*command)
+            if is_single(self._client):
+                return await self._client.execute_command(*command)
+            return await self._within(self._client.execute_command(*command))
         except AttributeError as error:
             if not is_cluster(self._client):
                 raise
             # It was sent on (ASK) to a node that it does not know.
             await look_around(self._client)
             raise exceptions.TryAgainError(f"redis-py does not know the node: {error}") from error
+
+    async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Waits no longer for an answer than for one connection and one answer.
+
+        To find a primary all sentinels, or nodes, are asked one by one, a timeout each. What
+        takes longer is left to itself: breaking it off would leave connections in any state.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        done, _ = await asyncio.wait({task}, timeout=2 * self._timeout)
+        if done:
+            return task.result()
+        self._left.add(task)
+        task.add_done_callback(self._forget)
+        raise TimeoutError(f"no answer in {2 * self._timeout:g} s")
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller has been told
 
     async def _probe(self, key: str) -> None:
         """Asks the node that a key is on whether it takes writes. Raises as redis-py does."""
@@ -245,8 +280,10 @@ class Link:
         """Closes all connections."""
         self.closed = True
         await self.health.stop()
+        await end(self._left)
         try:
-            await close_client(self._client)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await close_client(self._client)
         except AWAY as error:
             _log.debug("closing: %s", error)
 

@@ -23,6 +23,7 @@ from batchq.model import (
 )
 from batchq.stores.redis import complaints, scripts
 from batchq.stores.redis.connect import Target, open_client, parse
+from batchq.stores.redis.ending import end
 from batchq.stores.redis.hub import Hub, new_id
 from batchq.stores.redis.keys import Keys
 from batchq.stores.redis.link import Link, Reply
@@ -34,6 +35,9 @@ from batchq.stores.redis.waiting import Waiting
 _log: Final = logging.getLogger("batchq.redis")
 
 _T = TypeVar("_T")
+
+_LAST_SECONDS: Final = 3.0
+"""Seconds to tell Redis at the end which answers have arrived; else it waits for repetitions."""
 
 _AT_ONCE: Final = 64
 """Queues that are asked for at once when all are listed."""
@@ -106,12 +110,17 @@ class RedisStore:
         self.drain()
         for slot in list(self._hub.slots.values()):
             self._readers.end(slot, complaints.shutting_down())
-        with contextlib.suppress(Unavailable):
-            await self.flush()
+        flushing = asyncio.get_running_loop().create_task(self._flush_at_last())
+        await asyncio.wait({flushing}, timeout=_LAST_SECONDS)
         self._stopped = True
         self._link.closed = True
         await self._waiting.stop()
+        await end({flushing})
         await self._link.close()
+
+    async def _flush_at_last(self) -> None:
+        with contextlib.suppress(Unavailable):
+            await self.flush()
 
     async def flush(self) -> None:
         """Tells Redis at once which answers have arrived; else it is told within a moment.
@@ -129,7 +138,7 @@ class RedisStore:
         hub = self._hub
         if hub is None:
             return
-        hub.draining = True
+        hub.draining = hub.link.draining = True
         for slot in list(hub.slots.values()):
             self._readers.drain(slot)
             self._writers.drain(slot)
