@@ -6,12 +6,15 @@ What was not replicated is gone, and a copy that lost something says so.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from faults.peers import Reader, Writer, patient_client
+from support.accounting import Account
 from support.proxy import proxy_in_thread
 from support.redis_servers import (
     Cluster,
@@ -81,6 +84,35 @@ def test_a_copy_outlives_a_primary_that_stands_still(
         wait_for_failover(servers, old)
         old.resume()
         copies.assert_identical_or_told()
+
+
+@pytest.mark.parametrize("harm", [RedisServer.kill, RedisServer.pause])
+async def test_what_a_replica_had_survives(
+    servers: Servers, two_on: Start, harm: Callable[[RedisServer], None]
+) -> None:
+    """All that was answered before, and all that is answered after; in the same life."""
+    first, second = two_on(f"{servers.url}?timeout=1")
+    data = [b"".join(b"%d,%d\n" % (seq, line) for line in range(200)) for seq in range(20)]
+    account = Account()
+    async with patient_client(first.url) as into, patient_client(second.url) as out:
+        writer = Writer(into, account, "q")
+        for seq in range(10):
+            assert (await writer.push(seq, data[seq])).status_code == 200
+        life = writer.queue_id
+        old = primary(servers)
+        await asyncio.to_thread(until, lambda: replicated(old), "replication")
+        harm(old)
+        await asyncio.to_thread(wait_for_failover, servers, old)
+        for seq in range(10, len(data)):
+            answer = await writer.push(seq, data[seq])
+            assert (answer.status_code, answer.headers["queue-id"]) == (200, life), answer.text
+        assert (await writer.close(len(data), bytes=sum(map(len, data)))).is_success
+        await Reader(out, account, "q", random.Random(1), 0.4, forgetful=0.1).read_all()
+    if harm is RedisServer.pause:
+        old.resume()
+    report = account.report()
+    report.assert_clean()
+    assert report.batches == len(data)
 
 
 async def test_a_failover_that_was_asked_for_loses_nothing(servers: Servers, two_on: Start) -> None:
