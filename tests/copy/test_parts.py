@@ -53,13 +53,23 @@ def test_order_overtaken() -> None:
     assert order.gaps == 0
 
 
-def test_a_gap_is_final_when_no_pull_can_fill_it() -> None:
+def test_a_gap_is_open_when_no_pull_can_fill_it() -> None:
     order = Reorder()
     assert order.answered(1, batch(5), {0}) == []
     # A pull that was sent later brings only later lines, and is not waited for.
     assert order.answered(2, batch(6), {0}) == []
-    assert order.answered(0, None, {3}) == [batch(5), batch(6)]
-    assert order.gaps == 5
+    assert not order.stuck
+    assert order.answered(0, None, {3}) == []
+    assert (order.stuck, order.gap, order.gaps) == (True, range(5), 0)
+    assert order.skip() == [batch(5), batch(6)]
+    assert (order.stuck, order.gaps) == (False, 5)
+
+
+def test_where_readers_share_a_gap_is_skipped_at_once() -> None:
+    order = Reorder(shared=True)
+    assert order.answered(1, batch(5), {0}) == []
+    assert order.answered(0, None, {3}) == [batch(5)]
+    assert (order.stuck, order.gaps) == (False, 5)
 
 
 def test_lines_that_come_twice_are_given_once() -> None:
@@ -72,9 +82,8 @@ def test_lines_that_come_twice_are_given_once() -> None:
     assert (order.gaps, order.next_offset, order.next_position) == (0, 3, 6)
 
 
-def test_a_patient_order_waits_for_any_pull() -> None:
+def test_a_gap_may_be_filled_by_any_pull() -> None:
     order = Reorder()
-    order.patient = True
     assert order.answered(1, batch(5), set()) == []
     assert order.answered(2, batch(4, 3), set()) == []
     assert order.held_bytes == 8
@@ -82,13 +91,14 @@ def test_a_patient_order_waits_for_any_pull() -> None:
     assert b"".join(one.data for one in due) == b"x\n" * 7
     assert (order.gaps, order.held, order.held_bytes) == (0, 0, 0)
     order.answered(4, batch(9), set())
-    assert order.give_up() == [batch(9)]
+    assert order.skip() == [batch(9)]
     assert order.gaps == 2
 
 
 def test_lines_that_come_late() -> None:
     order = Reorder()
     order.answered(0, batch(5), set())
+    order.skip()
     with pytest.raises(ValueError, match="line 2 came when later ones"):
         order.answered(1, batch(2, 2), set())
     shared = Reorder(shared=True)

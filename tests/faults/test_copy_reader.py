@@ -28,7 +28,8 @@ from batchq_client.copy import (
     read_queue,
     write_queue,
 )
-from batchq_client.copy.reader import Mark, QueueReader
+from batchq_client.copy.commits import Mark
+from batchq_client.copy.reader import QueueReader
 from batchq_client.copy.source import Cut
 from batchq_client.copy.writer import QueueWriter
 

@@ -13,6 +13,7 @@ import xxhash
 
 from batchq_client.client import Client
 from batchq_client.copy.addresses import LocalAddress, PathAddress, QueueAddress
+from batchq_client.copy.commits import Mark
 from batchq_client.copy.complete import in_place
 from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.limits import LineLimit
@@ -25,7 +26,7 @@ from batchq_client.copy.outcome import (
     Progress,
     Summary,
 )
-from batchq_client.copy.reader import Mark, QueueReader
+from batchq_client.copy.reader import QueueReader
 from batchq_client.copy.record import WriterRecord
 from batchq_client.copy.resume import begin, open_record
 from batchq_client.copy.retry import Patience, patiently
@@ -343,7 +344,7 @@ async def _finish(sink: Sink, reader: QueueReader, summary: Summary) -> None:
 
 async def _keep(sink: Sink, error: BaseException) -> None:
     """Makes what came safe, and says where it is."""
-    final = isinstance(error, CopyError) and error.exit_code in (DIGEST_DIFFERS, INCOMPLETE)
+    final = isinstance(error, CopyError) and error.exit_code == DIGEST_DIFFERS
     try:
         async with asyncio.timeout(_KEEP_SECONDS):
             await sink.keep()

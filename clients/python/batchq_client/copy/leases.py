@@ -15,7 +15,7 @@ from typing import Final
 
 from batchq_client.client import Client
 from batchq_client.copy.outcome import QueueGone
-from batchq_client.copy.retry import Patience
+from batchq_client.copy.retry import Patience, patiently
 from batchq_client.errors import ClientError, LeaseLost, OutcomeUnknown, QueueReplaced
 from batchq_client.model import Pulled
 
@@ -42,9 +42,8 @@ class Leases:
         patience: with faults.
 
     Attributes:
+        seconds: how long a lease is asked for.
         queue_id: the life that they are of, once it is known.
-        ran_out: some ran out before they were acknowledged: their lines come again, here or
-            elsewhere.
     """
 
     def __init__(self, client: Client, queue: str, seconds: float, patience: Patience) -> None:
@@ -52,9 +51,9 @@ class Leases:
         self._queue = queue
         self._patience = patience
         self._out: dict[str, _Lease] = {}
+        self._leaving: set[str] = set()
         self.seconds = seconds
         self.queue_id: str | None = None
-        self.ran_out = False
 
     @staticmethod
     def new_id() -> str:
@@ -63,8 +62,8 @@ class Leases:
 
     @property
     def lines(self) -> int:
-        """Lines that are out to this reader, as far as it knows."""
-        return sum(lease.lines for lease in self._out.values())
+        """Lines that are surely out to this reader: not those that are being acknowledged."""
+        return sum(held.lines for lease, held in self._out.items() if lease not in self._leaving)
 
     def took(self, batch: Pulled) -> None:
         """Notes the lease that a batch came with."""
@@ -81,8 +80,12 @@ class Leases:
             ClientError: it refuses.
         """
         known = [lease for lease in leases if lease in self._out]
-        for start in range(0, len(known), _AT_ONCE):
-            await self._ack(known[start : start + _AT_ONCE])
+        self._leaving.update(known)
+        try:
+            for start in range(0, len(known), _AT_ONCE):
+                await self._ack(known[start : start + _AT_ONCE])
+        finally:
+            self._leaving.difference_update(known)
 
     async def _ack(self, leases: list[str]) -> None:
         tried = False  # an earlier try may have been carried out
@@ -90,8 +93,7 @@ class Leases:
             try:
                 await self._client.ack(self._queue, leases, queue_id=self.queue_id)
             except LeaseLost:
-                self.ran_out = self.ran_out or not tried
-                break
+                break  # their lines come again, and are not delivered again
             except QueueReplaced:
                 # With its last acknowledgement a closed queue may be deleted.
                 if not tried:
@@ -115,19 +117,29 @@ class Leases:
             await asyncio.sleep(self.seconds / 4)
             soon = loop.time() + self.seconds / 2
             old = [lease for lease, held in self._out.items() if held.ends < soon]
-            for start in range(0, len(old), _AT_ONCE):
-                await self._extend(old[start : start + _AT_ONCE])
+            # There is time for another try; pulls tell what is wrong.
+            with suppress(ClientError):
+                await self._extend_all(old)
 
-    async def _extend(self, leases: list[str]) -> None:
+    async def confirm(self) -> None:
+        """Extends all leases, so that those are known that ran out.
+
+        Raises:
+            CopyError: the server can't be reached for too long.
+            ClientError: it refuses.
+        """
+        await patiently(self._patience, lambda: self._extend_all(list(self._out)))
+
+    async def _extend_all(self, leases: Sequence[str]) -> None:
+        for start in range(0, len(leases), _AT_ONCE):
+            await self._extend(leases[start : start + _AT_ONCE])
+
+    async def _extend(self, leases: Sequence[str]) -> None:
         lost: tuple[str, ...] = ()
         try:
             await self._client.extend(self._queue, leases, self.seconds, queue_id=self.queue_id)
         except LeaseLost as error:
             lost = error.lost
-            # Those that were acknowledged meanwhile are not out any more.
-            self.ran_out = self.ran_out or any(lease in self._out for lease in lost)
-        except ClientError:
-            return  # there is time for another try; pulls tell what is wrong
         ends = asyncio.get_running_loop().time() + self.seconds
         for lease in leases:
             if lease in self._out and lease not in lost:

@@ -1,12 +1,12 @@
 """Puts pulled batches back into their order. Pure: it knows no network and no file.
 
 Several pulls are under way at once, and their answers may overtake each other. Lines that
-are missing between two batches are either still under way to this reader or were taken
-by another one. As long as nothing went wrong, only a pull that was under way when the
-later batch came can still bring them: once all of those are answered, the gap is final.
+are missing before a batch are either still under way to this reader, or out to another one,
+or gone. Once all pulls are answered that were under way when the batch came, it is not for
+this module to tell which: the order is stuck until they come after all, or are skipped.
 
-When a lease may have run out, any later pull may bring them, and lines that are here come
-again, in other batches: a patient order waits until it is told that a gap is final.
+Several readers that share a queue miss each other's lines all the time: there a gap is
+skipped at once, and lines of it that come late are given late.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEWLINE: Final = b"\n"
 
 
 class Reorder:
-    """Holds batches back until all lines before them are here, or known not to come.
+    """Holds batches back until all lines before them are here, or are skipped.
 
     Args:
         next_offset: offset of the line that is due first.
@@ -31,9 +31,8 @@ class Reorder:
     Attributes:
         next_offset: offset of the line that is due.
         next_position: its position.
-        gaps: lines that were found missing and have not come since.
+        gaps: lines that were skipped and have not come since.
         late: lines that came when later ones had been given.
-        patient: a gap is final only when ``give_up`` says so.
         held_bytes: payload bytes of the batches that are held back.
     """
 
@@ -48,13 +47,22 @@ class Reorder:
         self.next_position = next_position
         self.gaps = 0
         self.late = 0
-        self.patient = False
         self.held_bytes = 0
 
     @property
     def held(self) -> int:
         """Batches that are held back."""
         return len(self._held)
+
+    @property
+    def gap(self) -> range:
+        """The missing lines before those that are held back, by offset."""
+        return range(self.next_offset, self._held[0][0] if self._held else self.next_offset)
+
+    @property
+    def stuck(self) -> bool:
+        """Lines are missing that no pull can bring which was under way when later ones came."""
+        return bool(self._held) and not self._held[0][3]
 
     def answered(self, pull: int, batch: Pulled | None, under_way: set[int]) -> list[Pulled]:
         """Notes the answer to a pull; gives the batches that are due, in order.
@@ -67,7 +75,7 @@ class Reorder:
             under_way: the other pulls that are not answered yet.
 
         Raises:
-            ValueError: lines of a gap that was final came, and the queue is not shared.
+            ValueError: lines came that had been skipped, and the queue is not shared.
         """
         for _, _, _, waits_for in self._held:
             waits_for.discard(pull)
@@ -75,11 +83,20 @@ class Reorder:
             self._count += 1
             heappush(self._held, (batch.offset, self._count, batch, set(under_way)))
             self.held_bytes += len(batch.data)
-        return self._due(final=False)
+        due = self._due()
+        while self._shared and self.stuck:
+            due += self.skip()
+        return due
 
-    def give_up(self) -> list[Pulled]:
-        """Takes all gaps as final; gives the batches that were held back."""
-        return self._due(final=True)
+    def skip(self) -> list[Pulled]:
+        """Does without the missing lines; gives the batches that were held for them."""
+        if not self._held:
+            return []
+        offset, _, batch, _ = self._held[0]
+        self.gaps += offset - self.next_offset
+        self._missing.append((self.next_offset, offset))
+        self.next_offset, self.next_position = offset, batch.position
+        return self._due()
 
     def pop_last(self) -> Pulled:
         """Gives the last batch that is held back away, as if it had not come."""
@@ -89,17 +106,10 @@ class Reorder:
         self.held_bytes -= len(last[2].data)
         return last[2]
 
-    def _due(self, *, final: bool) -> list[Pulled]:
+    def _due(self) -> list[Pulled]:
         due: list[Pulled] = []
-        while self._held:
-            offset, _, batch, waits_for = self._held[0]
-            if offset > self.next_offset:
-                if not final and (waits_for or self.patient):
-                    break
-                self.gaps += offset - self.next_offset
-                self._missing.append((self.next_offset, offset))
-                self.next_offset, self.next_position = offset, batch.position
-            heappop(self._held)
+        while self._held and self._held[0][0] <= self.next_offset:
+            batch = heappop(self._held)[2]
             self.held_bytes -= len(batch.data)
             due += self._new(batch)
         return due

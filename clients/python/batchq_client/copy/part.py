@@ -13,10 +13,10 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Final
 
+from batchq_client.copy.commits import Mark
 from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.journal import Journal, JournalBusyError, Record
 from batchq_client.copy.outcome import CopyError, UsageError
-from batchq_client.copy.reader import Mark
 
 PART: Final = ".part"
 JOURNAL: Final = ".part.journal"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from batchq_client.copy.addresses import LocalAddress, PathAddress
+from batchq_client.copy.commits import Mark
 from batchq_client.copy.journal import sync_folder
 from batchq_client.copy.outcome import BrokenPipe, CopyError, UsageError
 from batchq_client.copy.part import Part, journal_of, open_part, part_of
-from batchq_client.copy.reader import Mark
 from batchq_client.copy.threads import BlockingThread
 
 _T = TypeVar("_T")
