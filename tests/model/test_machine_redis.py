@@ -1,4 +1,8 @@
-"""The same machines over Redis: one server, and two that take turns."""
+"""The same machines over Redis: one server.
+
+The order of those that wait, which they compare, is promised by one server only; two are
+held to the contract (``tests/contract``).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ from model.test_machine import QueueMachine, RoomyMachine
 from redis import Redis
 from support.redis_loop import BusyLoop
 from support.redis_single import SingleRedis
-from support.redis_stores import TwoServers, on_loop_time
+from support.redis_stores import on_loop_time
 
 from batchq.model import Limits
 from batchq.stores.base import Store
-from batchq.stores.redis import RedisStore
 
 _SHARE = 10
 """Redis answers over a socket: one example for so many of the memory store's."""
@@ -25,35 +28,32 @@ _PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 class UnderRedis:
-    """A Redis store (or two) with keys of its own."""
+    """A Redis store with keys of its own."""
 
-    def __init__(self, url: str, limits: Limits, *, two: bool) -> None:
+    def __init__(self, url: str, limits: Limits) -> None:
         self.loop = BusyLoop()
-        store = TwoServers(url, limits) if two else on_loop_time(url, limits)
+        store = on_loop_time(url, limits)
         self.loop.busy = lambda: store.busy
         self.store: Store = store
-        self._stores: tuple[RedisStore, ...] = (
-            store.stores if isinstance(store, TwoServers) else (store,)
-        )
+        self._store = store
         self._url = url
 
     def left(self) -> object:
-        prefix = self._stores[0]._target.options.prefix
+        prefix = self._store._target.options.prefix
         with Redis.from_url(self._url) as client:
             keys = [key.decode() for key in client.keys(f"{prefix}:*")]
         # Records go in Redis's time, which a test does not move.
         lasting = [key for key in keys if ":record:" not in key and not key.endswith(":records")]
-        slots = [slot for store in self._stores for slot in store._opened().slots.values()]
+        slots = list(self._store._opened().slots.values())
         return [*lasting, *slots]
 
 
 class _OverRedis:
     limits: ClassVar[Limits]
     url: ClassVar[str]
-    two: ClassVar = False
 
     def make_pair(self) -> Pair:
-        under: Any = UnderRedis(self.url, self.limits, two=self.two)
+        under: Any = UnderRedis(self.url, self.limits)
         return Pair(self.limits, under)
 
 

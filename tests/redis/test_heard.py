@@ -74,6 +74,22 @@ async def test_what_strangers_publish_does_no_harm(
     assert answer.data == b"a\n"
 
 
+async def test_all_queues_are_heard_of_through_one_subscription(
+    two: tuple[RedisStore, RedisStore],
+) -> None:
+    first, second = two
+    names = [f"q{number}" for number in range(5)]
+    pulls = [asyncio.ensure_future(second.pull(PullRequest(name, wait=60))) for name in names]
+    for name in names:
+        await until_tried(second, name)
+    clients = await second._link.plain("CLIENT", "LIST", "TYPE", "pubsub")
+    assert len(clients if isinstance(clients, list) else clients.splitlines()) == 1
+    for name in names:
+        await first.push(PushRequest(name, batch_of(b"a\n")))
+    async with asyncio.timeout(SECONDS):
+        assert all(isinstance(answer, Pulled) for answer in await asyncio.gather(*pulls))
+
+
 @pytest.mark.parametrize("exists", [True, False])
 async def test_a_clock_that_goes_back_hides_nothing(
     two: tuple[RedisStore, RedisStore], clock: Clock, exists: bool

@@ -175,6 +175,39 @@ def test_a_failover_that_loses_writes_is_told(
     assert errors, "lines that were answered for are gone, and nobody said so"
 
 
+def test_what_is_left_after_a_loss_has_another_id(
+    pair: tuple[RedisServer, RedisServer], two_on: Start
+) -> None:
+    """The totals go back, and in one life no offset is given twice."""
+    first, second = pair
+    with proxy_in_thread(first.address) as proxy:
+        host, port = proxy.address
+        server, _ = two_on(f"redis://{host}:{port}?timeout=1")
+
+        def push() -> httpx.Response:
+            return httpx.post(f"{server.url}/push/q", content=b"a\n", timeout=30)
+
+        before = [push() for _ in range(3)][-1]
+        until(lambda: replicated(first), "replication")
+        second.ask("REPLICAOF", "NO", "ONE")
+        assert [push().headers["batch-offset"] for _ in range(3)] == ["3", "4", "5"]
+        first.kill()
+        proxy.retarget(second.address)
+        give_up = time.monotonic() + 30
+        while not (after := push()).is_success:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        assert after.headers["batch-offset"] == "3"
+        assert after.headers["queue-id"] != before.headers["queue-id"]
+        pinned = {"Queue-Id": before.headers["queue-id"]}
+        told = httpx.post(f"{server.url}/pull/q", headers=pinned)
+        assert (told.status_code, told.json()["code"]) == (409, "queue-replaced")
+        assert [
+            each["queue_id"] for each in httpx.get(f"{server.url}/queues").json()["queues"]
+        ] == [after.headers["queue-id"]]
+    assert "Redis has lost changes" in server.stderr
+
+
 def test_without_its_replica_a_primary_takes_no_writes(
     pair: tuple[RedisServer, RedisServer], two_on: Start
 ) -> None:
