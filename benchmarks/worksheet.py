@@ -46,9 +46,9 @@ Redis holds a backlog in {memory} times its payload (measured; median, smallest 
 replica holds the same. At the measured speed of one server a reader that stands still for
 {minutes} minutes needs, by multiplication (extrapolated):
 
-| push, lines/s | backlog | Redis's memory |
-|---|---|---|
-| {rate} | {backlog} lines | {gib} GiB |
+| push, lines/s | backlog | Redis's memory | |
+|---|---|---|---|
+| {rate} | {backlog} lines | {gib} GiB | *extrapolated* |
 
 Set `maxmemory` above that with `maxmemory-policy noeviction`, and leave room for copy-on-write
 where Redis saves snapshots or rewrites its log.
