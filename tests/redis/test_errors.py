@@ -66,7 +66,6 @@ def test_an_error_within_a_script_is_the_same(sent: str) -> None:
         exceptions.ConnectionError("reset"),
         exceptions.TimeoutError("late"),
         exceptions.RedisClusterException("no node"),
-        exceptions.ClusterError("TTL exhausted."),
         OSError("no route"),
         TimeoutError(),
     ],
@@ -74,6 +73,12 @@ def test_an_error_within_a_script_is_the_same(sent: str) -> None:
 def test_where_nothing_was_answered_nothing_is_known(error: Exception) -> None:
     assert meaning(error) is Meaning.UNKNOWN
     assert "can't be reached" in unavailable(error).detail
+
+
+def test_a_call_that_nodes_send_to_each_other_had_no_effect() -> None:
+    error = exceptions.ClusterError("TTL exhausted.")
+    assert meaning(error) is MOVING
+    assert "being moved" in unavailable(error).detail
 
 
 def test_what_no_sentinel_knows_is_told_without_connections() -> None:

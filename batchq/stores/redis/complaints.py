@@ -100,6 +100,15 @@ def too_many_producers(limit: int, life: str | None) -> errors.TooManyProducers:
     )
 
 
+def too_many_leases(queue: str, limit: int, life: str | None) -> errors.TooManyLeases:
+    """As many leases as may be."""
+    return errors.TooManyLeases(
+        f"queue {queue!r} has {limit} leases out, as many as --max-leases allows; "
+        "acknowledge some, or take more lines on each",
+        queue_id=life,
+    )
+
+
 def totals_differ(
     queue: str, given: int | None, what: str, counted: int, life: str | None
 ) -> errors.TotalsDiffer:

@@ -73,6 +73,11 @@ _KNOWN: Final = (
         (exceptions.ClusterDownError,),
     ),
     _Known(
+        Meaning.MOVING,
+        "the nodes send the call to each other, as while a slot is being moved; try again",
+        kinds=(exceptions.ClusterError,),
+    ),
+    _Known(
         Meaning.NOT_NOW,
         "this Redis is a replica (READONLY), as after a failover; try again, and if it stays so, "
         "name the primary in the URL",

@@ -218,6 +218,7 @@ class Readers:
             "over": call.over,
             "lease": int(lease * 1_000_000) if lease is not None else None,
             "lid": _lease_id(call),
+            "ml": self._hub.limits.leases,
             "ack": list(dict.fromkeys(request.ack)) if not call.acked and request.ack else None,
             "peek": request.utf8 or None,
         }
@@ -233,6 +234,9 @@ class Readers:
             return read_end(header)
         if what == "replaced":
             return complaints.replaced(request.queue, request.queue_id, slot.state.life)
+        if what == "too many leases":
+            limit = self._hub.limits.leases
+            return complaints.too_many_leases(request.queue, limit, slot.state.life)
         lease = None
         if request.lease is not None:
             seconds = min(request.lease, self._hub.limits.lease_seconds)

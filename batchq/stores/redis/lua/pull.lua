@@ -133,6 +133,9 @@ local enough = run.n >= A.min or run.b >= A.mb or not run.grow
 if not enough and not (A.over and A.partial) then
   return answer({ r = 'wait' })
 end
+if A.lease and L.nl >= A.ml then
+  return answer({ r = 'too many leases' })
+end
 
 -- How far the batch goes.
 
