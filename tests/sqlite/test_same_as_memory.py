@@ -14,6 +14,7 @@ from sqlite.sqlite_support import crashed, tidied
 from support.cancelling import interrupted
 
 from batchq.broker import readers
+from batchq.broker.ready import Ready
 from batchq.errors import BatchqError
 from batchq.lines import batch_of
 from batchq.model import CloseRequest, Limits, Numbering, Pulled, PullRequest, PushRequest
@@ -70,21 +71,11 @@ class _World:
             assert life is not None
             if life.leases:
                 await self.memory.release(stats.queue, list(life.leases), None)
-            for run in life.ready._runs:
-                object.__setattr__(run, "deliveries", 0)
-            life.ready._runs[:] = _merged(life.ready._runs)
-
-
-def _merged(runs: list[Any]) -> list[Any]:
-    merged: list[Any] = []
-    for run in runs:
-        if merged and merged[-1].span.end == run.span.start:
-            first = merged.pop()
-            span = type(run.span)(first.span.start, run.span.end)
-            merged.append(type(run)(span, 0))
-        else:
-            merged.append(run)
-    return merged
+            ready = Ready()
+            while (span := life.ready.first()) is not None:
+                life.ready.take(span.end)
+                ready.put(span, 0)
+            life.ready = ready
 
 
 def _ids() -> Callable[[], str]:
