@@ -12,7 +12,7 @@
     │       ├── QueueClosed, QueueReplaced, TotalsDiffer
     │       └── LeaseLost
     ├── LimitReached            a configured limit is reached; try again later
-    │   └── QueueFull, TooManyQueues, TooManyProducers
+    │   └── QueueFull, TooManyQueues, TooManyProducers, TooManyLeases
     └── Unavailable             the server can't serve now; try again later
         └── ShuttingDown, StoreUnavailable, DiskFull
 
@@ -241,6 +241,13 @@ class TooManyProducers(LimitReached):
 
     code = "too-many-producers"
     title = "Too many producers"
+
+
+class TooManyLeases(LimitReached):
+    """The queue has as many leases out as it may."""
+
+    code = "too-many-leases"
+    title = "Too many leases"
 
 
 class Unavailable(BatchqError):

@@ -303,6 +303,7 @@ class Limits:
         queue_bytes: payload bytes that one queue may hold.
         queues: queues that may exist at once.
         producers: producers that one queue may know.
+        leases: leases that one queue may have out: each costs about a KiB beside its lines.
         parked_batches: numbered batches ahead of their turn (or waiting for room) a queue may hold.
         parked_bytes: their payload bytes.
         parked_total_bytes: the same for all queues together.
@@ -314,6 +315,7 @@ class Limits:
     queue_bytes: int = GIB
     queues: int = 10_000
     producers: int = 1_000
+    leases: int = 10_000
     parked_batches: int = 64
     parked_bytes: int = 64 * MIB
     parked_total_bytes: int = 512 * MIB

@@ -13,7 +13,7 @@ from batchq.broker.hub import Hub, replaced
 from batchq.broker.leases import Leases
 from batchq.broker.log import Missing, Point, Span
 from batchq.broker.state import Held, LeaseState, Life, Slot, Ticket, Waiter
-from batchq.errors import BatchqError, NotAcceptable
+from batchq.errors import BatchqError, NotAcceptable, TooManyLeases
 from batchq.model import MIB, End, Lease, Nothing, Pulled, PullRequest
 
 _NO_BOUND: Final = 2**62
@@ -137,8 +137,12 @@ class Readers:
         return False
 
     def _hand_out(self, now: float, slot: Slot, life: Life, run: Span, waiter: Waiter) -> bool:
-        """Takes lines for a pull; tells whether they were in memory."""
+        """Takes lines for a pull, or refuses it; tells whether they were in memory."""
         request = waiter.request
+        limit = self._hub.limits.leases
+        if request.lease is not None and len(life.leases) >= limit:
+            self._hub.answer(waiter.ticket, _too_many_leases(life, limit))
+            return True
         end = life.log.cut(run, request.max, request.max_bytes)
         if isinstance(end, Missing):
             self._await_lines(life, end)
@@ -310,6 +314,14 @@ def _pulled(hold: LeaseState, data: bytes, lease: Lease | None) -> Pulled:
         ready=life.ready.lines,
         deliveries=hold.deliveries,
         lease=lease,
+    )
+
+
+def _too_many_leases(life: Life, limit: int) -> TooManyLeases:
+    return TooManyLeases(
+        f"queue {life.name!r} has {limit} leases out, as many as --max-leases allows; "
+        "acknowledge some, or take more lines on each",
+        queue_id=life.id,
     )
 
 

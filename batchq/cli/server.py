@@ -122,6 +122,7 @@ def _number(name: str, default: int, text: str) -> Callable[[_F], _F]:
 @_size("max-queue-bytes", "1GiB", "Payload bytes that one queue may hold.")
 @_number("max-queues", 10_000, "Queues that may exist at once.")
 @_number("max-producers", 1_000, "Producers that one queue may know.")
+@_number("max-leases", 10_000, "Leases that one queue may have out.")
 @_seconds("keep-closed", "3600", "Seconds that the record of a drained closed queue is kept.")
 @_number("max-connections", 4_096, "Connections that may be open at once.")
 @_size(
@@ -157,6 +158,7 @@ def server(**flags: Any) -> None:
         queue_bytes=flags["max_queue_bytes"],
         queues=flags["max_queues"],
         producers=flags["max_producers"],
+        leases=flags["max_leases"],
         keep_closed=flags["keep_closed"],
     )
     url = flags["store"] or _default_store()

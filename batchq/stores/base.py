@@ -92,6 +92,7 @@ class Store(Protocol):
             queue is closed, no line is ready and no lease is out.
 
         Raises:
+            TooManyLeases: lines could be given, but as many leases are out as may be.
             NotAcceptable: ``utf8`` was asked for and the first line is not UTF-8.
             QueueReplaced: the life that the request speaks to is over, and was not drained.
             StoreUnavailable: not now.

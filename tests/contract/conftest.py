@@ -76,6 +76,7 @@ LIMITS: Final = Limits(
     queue_bytes=100,
     queues=3,
     producers=2,
+    leases=6,
     parked_batches=4,
     parked_bytes=40,
     park_seconds=8.0,

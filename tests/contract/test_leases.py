@@ -204,3 +204,34 @@ async def test_the_end_waits_for_leases(steps: Steps) -> None:
     await steps.store.ack("q", ["one"], None)
     end = await waiting
     assert end == await steps.end()
+
+
+async def test_no_more_leases_are_out_than_may_be(steps: Steps) -> None:
+    await steps.push(b"a\n" * 10)
+    leases = []
+    for name in "abcdef":
+        pulled = await steps.take(max=1, lease=50, lease_id=name)
+        assert pulled.lease is not None
+        leases.append(pulled.lease.id)
+    with pytest.raises(errors.TooManyLeases):
+        await steps.pull(max=1, lease=50, wait=5)
+    stats = await steps.stats()
+    assert (stats.leases, stats.leased_lines, stats.ready_lines) == (6, 6, 4)
+    # A retry takes no new one, and who takes lines for good none at all.
+    assert (await steps.take(lease=50, lease_id="a")).offset == 0
+    assert (await steps.take(max=1)).offset == 6
+    # One more is free once one is done with, also by the pull itself.
+    assert (await steps.take(max=1, lease=50, ack=(leases[0],))).offset == 7
+    await steps.store.release("q", [leases[1]], None)
+    assert (await steps.take(max=1, lease=50)).offset == 1
+
+
+async def test_a_pull_that_waits_is_told_that_there_are_too_many_leases(steps: Steps) -> None:
+    await steps.push(b"a\n" * 6)
+    for _ in range(6):
+        await steps.take(max=1, lease=50)
+    waiting = await steps.waits(steps.pull(lease=50, wait=90))
+    await steps.push(b"b\n")
+    with pytest.raises(errors.TooManyLeases):
+        await waiting
+    assert (await steps.stats()).ready_lines == 1

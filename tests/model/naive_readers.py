@@ -65,6 +65,8 @@ class Readers(State):
             return None
         if not enough and not request.partial:
             return Nothing(life.id, waiter.lost)
+        if request.lease is not None and len(life.leases) >= self.limits.leases:
+            return errors.TooManyLeases("")
         if request.utf8:
             good = [is_utf8(line.data) for line in taken]
             taken = taken[: good.index(False)] if False in good else taken

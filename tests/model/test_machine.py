@@ -38,6 +38,7 @@ LIMITS = Limits(
     queue_bytes=24,
     queues=2,
     producers=2,
+    leases=3,
     parked_batches=3,
     parked_bytes=16,
     park_seconds=8.0,

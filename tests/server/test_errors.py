@@ -44,6 +44,7 @@ TABLE = [
     (errors.QueueFull("d", queue_id="i"), 429, {"retry-after": "1", "queue-id": "i"}),
     (errors.TooManyQueues("d"), 429, {"retry-after": "1"}),
     (errors.TooManyProducers("d"), 429, {"retry-after": "1"}),
+    (errors.TooManyLeases("d"), 429, {"retry-after": "1"}),
     (errors.ShuttingDown("d"), 503, {"retry-after": "1"}),
     (errors.StoreUnavailable("d"), 503, {"retry-after": "1"}),
     (errors.DiskFull("d"), 507, {"retry-after": "1"}),

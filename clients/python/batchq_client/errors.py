@@ -12,7 +12,7 @@
         ├── Unauthorized, Forbidden, CrossSite
         ├── StaleEpoch, SequenceGap, QueueClosed, QueueReplaced, TotalsDiffer, LeaseLost
         ├── LimitReached        try again later
-        │   └── QueueFull, TooManyQueues, TooManyProducers
+        │   └── QueueFull, TooManyQueues, TooManyProducers, TooManyLeases
         └── Unavailable         try again later
             └── ShuttingDown, StoreUnavailable, DiskFull, InternalError
 
@@ -235,6 +235,12 @@ class TooManyProducers(LimitReached):
     """The queue knows as many producers as it may."""
 
     code = "too-many-producers"
+
+
+class TooManyLeases(LimitReached):
+    """The queue has as many leases out as it may."""
+
+    code = "too-many-leases"
 
 
 class Unavailable(Refused):

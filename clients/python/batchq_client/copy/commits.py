@@ -15,6 +15,9 @@ from batchq_client.model import Pulled
 _GROUP_BYTES: Final = 32 * MIB
 """Bytes that are made safe and acknowledged together, while lines come without a pause."""
 
+_GROUP_LEASES: Final = 1000
+"""Leases that are: a server bounds how many may be out."""
+
 _PAUSE: Final = 0.1
 """Seconds that lines are gathered for at the most, where making them safe takes long."""
 
@@ -81,7 +84,8 @@ class Commits:
         Args:
             paused: no more lines are ready.
         """
-        if self._pending and (paused or self._bytes >= _GROUP_BYTES):
+        many = self._bytes >= _GROUP_BYTES or len(self._pending) >= _GROUP_LEASES
+        if self._pending and (paused or many):
             self._wanted.set()
 
     async def when_wanted(self) -> None:

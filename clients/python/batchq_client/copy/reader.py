@@ -28,6 +28,9 @@ from batchq_client.model import End, Pulled
 _HELD_BYTES: Final = 64 * MIB
 """Bytes that are held for lines before them; what comes beyond is given back."""
 
+_HELD_BATCHES: Final = 1000
+"""Batches that are: each has a lease, and a server bounds how many may be out."""
+
 _HELD_PAUSE: Final = 0.2
 """Seconds after lines were given back, before the next pull."""
 
@@ -174,9 +177,14 @@ class QueueReader:
                 self._pulls.wanted = 1
                 if pull.waits and not self._order.held:
                     await self._quiet.nothing(pull)
-        if self._order.held_bytes > _HELD_BYTES and self._order.held > 1:
+        if self._holds_too_much:
             await self._give_back_last()
         return due
+
+    @property
+    def _holds_too_much(self) -> bool:
+        held = self._order.held
+        return held > _HELD_BATCHES or (held > 1 and self._order.held_bytes > _HELD_BYTES)
 
     def _check_life(self, answer: Answer) -> None:
         if self.queue_id is None:
