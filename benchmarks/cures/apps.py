@@ -12,7 +12,7 @@ from typing import Any
 
 from quart import Quart, Response, request
 
-from batchq.http2 import BODY_EXTENSION
+from batchq.http2 import BODY_EXTENSION, ClientGoneError
 
 MOST_BODY = 256 * 1024 * 1024
 STEP_SECONDS = 0.4
@@ -49,6 +49,8 @@ class Bare:
         self.counts[f"{name}-open"] += 1
         try:
             await self._handlers.get(name, self._hello)(scope, receive, send, argument)
+        except ClientGoneError:
+            pass
         finally:
             self.counts[f"{name}-open"] -= 1
 
@@ -122,6 +124,7 @@ def quart_app(settings: dict[str, Any]) -> Quart:
     app.config.update({"MAX_CONTENT_LENGTH": MOST_BODY, **settings})
     counts: Counter[str] = Counter()
 
+    @app.post("/push/q")
     @app.post("/size")
     async def size() -> str:
         return str(len(await request.get_data()))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.cures.bench import Bench
+from benchmarks.cures.clients import SHORT
 from benchmarks.cures.rows import IDLE, SMALL_WINDOWS, STOCK, Row, Sample
 from benchmarks.figures import Cure
 
@@ -50,6 +51,19 @@ def _frames(bench: Bench, cured: bool) -> float:
     return float(bench.load("download", bench.server().port, mib=64, max_frame_size=most))
 
 
+def _texts(bench: Bench, cured: bool) -> float:
+    port = bench.server().port
+    return float(bench.load("download_cpu", port, mib=8, texts=not cured))
+
+
+def _frozen(bench: Bench, cured: bool) -> float:
+    return float(bench.load("frozen", bench.server().port, requests=10, asks=cured))
+
+
+def _after_frozen(bench: Bench, cured: bool) -> float:
+    return float(bench.load("after_frozen", bench.server().port, requests=5, doubts=cured))
+
+
 def rows() -> Iterator[Row]:
     """Give the rows in the order of the page."""
     hundred = {"http2": {"max_concurrent_streams": 100}}
@@ -86,6 +100,10 @@ def rows() -> Iterator[Row]:
         _frames, at_most=False, rounds=5,
     )  # fmt: skip
     yield _row(
+        "no text for each frame", "download with stock httpx, the client's CPU for a MiB", "ms",
+        "h2's repr of each frame", _texts, rounds=5,
+    )  # fmt: skip
+    yield _row(
         "GOAWAY stream by stream", "requests failed of 10, half of which are answered",
         "requests", HTTPX, _against(None, "going_away", requests=10),
     )  # fmt: skip
@@ -94,4 +112,12 @@ def rows() -> Iterator[Row]:
         "requests", HTTPX,
         _against(STOCK | {"config": {"keep_alive_timeout": IDLE}}, "stale", clients=20,
                  seconds=2 * IDLE),
+    )  # fmt: skip
+    yield _row(
+        "dead connections are given up", "ten requests on a connection that froze", "s",
+        f"no PING, else {2 * SHORT} s: their own 2 s", _frozen, rounds=2,
+    )  # fmt: skip
+    yield _row(
+        "dead connections are passed over", "requests lost of 5, in turn, after one froze",
+        "requests", "no doubt after a read timeout", _after_frozen, rounds=2,
     )  # fmt: skip

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import httpx
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, SettingsFrame
 
+from batchq_client.transport.keepalive import Keepalive
+from benchmarks.cures.link import link
 from benchmarks.cures.peer import until
 from benchmarks.cures.speed import MIB, client_of
 
 POLL = 1.0
 """Seconds that a request is held which the measured one should not have to wait for."""
 SHORT = 0.2
+OWN = 2.0
+"""Seconds that a request on a connection that froze would wait by itself."""
 
 
 class ClientLoads:
@@ -119,6 +124,49 @@ class ClientLoads:
             await asyncio.gather(*asked, return_exceptions=True)
             return failed
 
+    async def download_cpu(self, port: int, mib: int, *, texts: bool) -> float:
+        """Get answers of 1 MiB with stock httpx and give this process's ms for a MiB.
+
+        Args:
+            port: The server's.
+            mib: How many.
+            texts: Whether frames have the text that h2 has made of each.
+        """
+        with _frame_texts(texts):
+            async with client_of(port, stock=True) as http:
+                await http.get("/hello")
+                before = time.process_time()
+                for _ in range(mib):
+                    (await http.get(f"/large/{MIB}")).raise_for_status()
+                return (time.process_time() - before) * 1e3 / mib
+
+    async def frozen(self, port: int, requests: int, *, asks: bool) -> float:
+        """Give the seconds until requests on a connection that froze have failed."""
+        pings: dict[str, Any] = {"ping_interval": SHORT if asks else None, "ping_timeout": SHORT}
+        async with link(port) as way, client_of(way.port, **pings) as http:
+            await http.get("/hello")
+            way.freeze()
+            started = time.perf_counter()
+            asked = (http.get("/hello", timeout=OWN) for _ in range(requests))
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            if not all(isinstance(outcome, httpx.TransportError) for outcome in outcomes):
+                raise RuntimeError("a frozen connection has answered")
+            return time.perf_counter() - started
+
+    async def after_frozen(self, port: int, requests: int, *, doubts: bool) -> int:
+        """Count the requests that fail one after the other once a connection froze."""
+        failed = 0
+        with _doubts(doubts):
+            async with link(port) as way, client_of(way.port) as http:
+                await http.get("/hello")
+                way.freeze()
+                for _ in range(requests):
+                    try:
+                        await http.get("/hello", timeout=SHORT)
+                    except httpx.TransportError:
+                        failed += 1
+        return failed
+
     async def stale(self, port: int, clients: int, seconds: float, *, stock: bool) -> int:
         """Count the clients whose second request fails, as the server has closed meanwhile."""
 
@@ -130,6 +178,31 @@ class ClientLoads:
 
         outcomes = await asyncio.gather(*(twice() for _ in range(clients)), return_exceptions=True)
         return sum(isinstance(outcome, Exception) for outcome in outcomes)
+
+
+@contextmanager
+def _frame_texts(on: bool) -> Iterator[None]:
+    replaced: Any = Frame
+    kept = replaced.__repr__
+    if not on:
+        replaced.__repr__ = lambda frame: f"<{type(frame).__name__}>"
+    try:
+        yield
+    finally:
+        replaced.__repr__ = kept
+
+
+@contextmanager
+def _doubts(on: bool) -> Iterator[None]:
+    """Have a connection doubted after a request in whose time nothing came, or not."""
+    replaced: Any = Keepalive
+    kept = replaced.doubt
+    if not on:
+        replaced.doubt = lambda _keepalive: None
+    try:
+        yield
+    finally:
+        replaced.doubt = kept
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
 from hpack import Encoder
 from hyperframe.frame import HeadersFrame, PingFrame, SettingsFrame
 
@@ -77,10 +77,7 @@ class FaultLoads:
     async def above_limit(self, port: int, limit: int) -> int:
         """Count the held answers that are lost to one request too many."""
         async with connected(port) as peer:
-            peer.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = (
-                2 * limit
-            )  # this client does not heed the limit
-            peer.h2.remote_settings.acknowledge()
+            peer.ignore_stream_limit(2 * limit)
             held = [peer.open(f"/hold/{HELD}") for _ in range(limit)]
             peer.open("/hello")
             await peer.ping()
@@ -89,7 +86,7 @@ class FaultLoads:
 
     async def left_blocked(self, port: int, clients: int) -> int:
         """Count the handlers that go on for clients that left an answer half taken."""
-        before = await _count(port, "large-open")
+        before = await count_of(port, "large-open")
         for _ in range(clients):
             async with connected(port) as peer:
                 peer.acknowledges = False
@@ -100,7 +97,7 @@ class FaultLoads:
 
                 await until(taken)
         await asyncio.sleep(SHORT)
-        return await _count(port, "large-open") - before
+        return await count_of(port, "large-open") - before
 
     async def idle_closed(self, port: int, clients: int) -> int:
         """Count the connections that end for idleness without a word."""
@@ -154,7 +151,7 @@ class FaultLoads:
 
     async def resets(self, port: int, requests: int) -> int:
         """Count the handlers that are started by requests that are reset at once."""
-        before = await _count(port, "wait")
+        before = await count_of(port, "wait")
         async with connected(port) as peer:
             try:
                 for _ in range(requests):
@@ -165,7 +162,7 @@ class FaultLoads:
             except ProtocolError:
                 pass
             await peer.ping()
-        return await _count(port, "wait") - before
+        return await count_of(port, "wait") - before
 
     async def slow_readers(self, port: int, clients: int, seconds: float) -> int:
         """Count the answers that are cut off for clients that take their time."""
@@ -198,13 +195,13 @@ class FaultLoads:
 
     async def leaving(self, port: int, clients: int) -> int:
         """Count what is left half done for clients that leave once they have sent it all."""
-        begun, done = await _count(port, "begun"), await _count(port, "done")
+        begun, done = await count_of(port, "begun"), await count_of(port, "done")
 
         async def all_begun() -> bool:
-            return await _count(port, "begun") - begun >= clients
+            return await count_of(port, "begun") - begun >= clients
 
         async def all_done() -> bool:
-            return await _count(port, "done") - done >= clients
+            return await count_of(port, "done") - done >= clients
 
         async with connected(port) as peer:
             numbers = [peer.open("/steps", method="POST", end=False) for _ in range(clients)]
@@ -216,7 +213,17 @@ class FaultLoads:
                     peer.h2.reset_stream(number, 8)
             await peer.ping()
         await until(all_done, 2 * STEP_SECONDS)
-        return clients - (await _count(port, "done") - done)
+        return clients - (await count_of(port, "done") - done)
+
+    async def ending_beside(self, port: int, pid: int, most: float) -> float:
+        """End a server beside a body that does not end; give the seconds, `most` at most."""
+        async with connected(port) as peer:
+            await peer.send(peer.open("/push/q", method="POST", end=False), b"half", end=False)
+            await peer.ping()
+            started = time.perf_counter()
+            os.kill(pid, signal.SIGTERM)
+            await until(partial(_ended, pid), most)
+            return time.perf_counter() - started
 
     async def ending(self, port: int, pulls: int, pid: int) -> float:
         """End a server on which pulls wait, and give the seconds that it takes."""
@@ -227,11 +234,7 @@ class FaultLoads:
             started = time.perf_counter()
             os.kill(pid, signal.SIGTERM)
             await peer.lost(held, 2 * HELD)
-
-        async def ended() -> bool:
-            return not _runs(pid)
-
-        await until(ended, 3 * HELD)
+        await until(partial(_ended, pid), 3 * HELD)
         return time.perf_counter() - started
 
 
@@ -240,13 +243,18 @@ async def _release(port: int) -> None:
         await http.get("/release")
 
 
-async def _count(port: int, name: str) -> int:
+async def count_of(port: int, name: str) -> int:
+    """Ask a server of `apps` how often something came to pass there."""
     async with client_of(port) as http:
         return int((await http.get(f"/count/{name}")).text)
 
 
 def _memory_kib(pid: int) -> int:
     return process.memory_kib(pid, "VmRSS")
+
+
+async def _ended(pid: int) -> bool:
+    return not _runs(pid)
 
 
 def _runs(pid: int) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from benchmarks.cures.clients import ClientLoads
 from benchmarks.cures.faults import FaultLoads
+from benchmarks.cures.guards import GuardLoads
 from benchmarks.cures.speed import SpeedLoads
 
 
-class Load(SpeedLoads, FaultLoads):
+class Load(SpeedLoads, FaultLoads, GuardLoads):
     """The loads on the server's cures."""
 
 

@@ -12,6 +12,7 @@ import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 
 PATIENCE = 1.0
 """Seconds after which what does not come counts as lost."""
@@ -25,12 +26,14 @@ class Exchange:
         status: Of the answer; 0 before it, and when the stream was reset.
         size: Bytes of its body so far.
         complete: Whether its end came.
+        reset: Whether the server reset it.
         over: Set once nothing more will come.
     """
 
     status: int = 0
     size: int = 0
     complete: bool = False
+    reset: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -69,14 +72,35 @@ class Peer:
             raise ConnectionError("the server does not answer")
 
     def flush(self) -> None:
-        """Write what h2 has."""
-        self._writer.write(self.h2.data_to_send())
+        """Write what h2 has; to a connection that has gone, nothing."""
+        waiting = self.h2.data_to_send()
+        if not self._writer.is_closing():
+            self._writer.write(waiting)
 
-    def open(self, path: str, *, method: str = "GET", end: bool = True, **fields: str) -> int:
-        """Open a stream for a request and give its number."""
+    def ignore_stream_limit(self, streams: int) -> None:
+        """Take so many streams for allowed, whatever the server said."""
+        self.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = streams
+        self.h2.remote_settings.acknowledge()
+
+    def stop_reading(self) -> None:
+        """Take in nothing more, and so answer nothing."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def open(self, path: str, *, method: str = "GET", end: bool = True, below: int = 0) -> int:
+        """Open a stream for a request and give its number.
+
+        Args:
+            path: What is asked for.
+            method: The request's.
+            end: Whether it has no body.
+            below: A stream that is to have all there is to send before this one has any.
+        """
         number = self.h2.get_next_available_stream_id()
-        head = {":method": method, ":path": path, ":scheme": "http", ":authority": "a", **fields}
-        self.h2.send_headers(number, list(head.items()), end_stream=end)
+        head = {":method": method, ":path": path, ":scheme": "http", ":authority": "a"}
+        rank: dict[str, Any] = {}
+        if below:
+            rank = {"priority_depends_on": below, "priority_exclusive": True}
+        self.h2.send_headers(number, list(head.items()), end_stream=end, **rank)
         self.exchanges[number] = Exchange()
         self.flush()
         return number
@@ -164,6 +188,7 @@ class Peer:
             exchange.complete = True
             exchange.over.set()
         elif isinstance(event, h2.events.StreamReset):
+            exchange.reset = True
             exchange.over.set()
 
 

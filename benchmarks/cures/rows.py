@@ -13,6 +13,8 @@ STOCK: Final[dict[str, Any]] = {"stock": True}
 SMALL_WINDOWS: Final[dict[str, Any]] = {"stream_window": 65_535, "connection_window": 65_535}
 IDLE: Final = 0.3
 """Seconds after which an idle connection is closed, so that a row takes no minutes."""
+NEVER: Final = 86_400.0
+"""Seconds that no row takes."""
 
 Sample = Callable[[Bench, bool], float]
 """Takes one sample, with the cure or without it."""

@@ -16,12 +16,15 @@ import hyperframe.frame
 import uvloop
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from quart.wrappers.request import Body
 
+import batchq.app.application
 import batchq.lines
 import batchq.server
 from batchq.app import Settings
 from batchq.cli.allocator import keep_freed_memory
 from batchq.http2 import Http2Settings, apply, install
+from batchq.http2.body import RequestBody
 from batchq.http2.protocol import H2Protocol
 from batchq.model import GIB, Limits
 from batchq.stores.memory import MemoryStore
@@ -40,6 +43,7 @@ class Options:
         http2: Fields of `Http2Settings`.
         config: Attributes of Hypercorn's configuration.
         quart: Quart's settings.
+        limits: Fields of `Settings`, for `batchq`.
         turned: Keys of `TURNS`: what is turned on or off beside that.
         allocator: Whether the allocator keeps freed memory.
     """
@@ -49,6 +53,7 @@ class Options:
     http2: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     quart: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
     turned: list[str] = field(default_factory=list)
     allocator: bool = True
 
@@ -82,10 +87,25 @@ def _bytes_count() -> None:
     replaced._FEW = sys.maxsize  # noqa: SLF001
 
 
+def _forgets_dropped() -> None:
+    """Off: the window of DATA that is dropped is given back."""
+    kept = RequestBody.feed
+    replaced: Any = RequestBody
+    replaced.feed = lambda body, data: body.dropping or kept(body, data)
+
+
+def _keeps_unwanted() -> None:
+    """Off: a body that no view takes is dropped as it comes."""
+    replaced: Any = batchq.app.application._Request  # noqa: SLF001
+    replaced.body_class = Body
+
+
 TURNS: dict[str, Callable[[], None]] = {
     "short-repr": _short_repr,
     "through-a-reader": _through_a_reader,
     "bytes-count": _bytes_count,
+    "forgets-dropped": _forgets_dropped,
+    "keeps-unwanted": _keeps_unwanted,
 }
 
 
@@ -101,7 +121,9 @@ def main() -> None:
     if options.app == "batchq":
         batchq.server.run(
             MemoryStore(Limits(queue_bytes=2 * GIB)),
-            batchq.server.ServerSettings(batchq.server.Listen(port=port), Settings(), settings),
+            batchq.server.ServerSettings(
+                batchq.server.Listen(port=port), Settings(**options.limits), settings
+            ),
             lambda _url: None,
         )
         return

@@ -7,10 +7,13 @@ from typing import Any
 
 from benchmarks import process
 from benchmarks.cures.bench import Bench
-from benchmarks.cures.rows import IDLE, SMALL_WINDOWS, STOCK, Row, Sample
+from benchmarks.cures.rows import IDLE, NEVER, SMALL_WINDOWS, STOCK, Row, Sample
 from benchmarks.figures import Cure
 
+MIB = 1024 * 1024
 CPU = "the server's CPU for a MiB"
+DRAIN = 0.2
+"""Seconds that a graceful end is given, where it would have ten."""
 QUART_SECONDS = 0.2
 """What Quart's timeouts of a minute are set to, so that a row takes no minutes."""
 
@@ -71,12 +74,17 @@ def _counting(bench: Bench, cured: bool) -> float:
     return float(bench.load("counting", numpy=cured))
 
 
-def _body_memory(bench: Bench, cured: bool) -> float:
-    with bench.fresh(app="bare" if cured else "quart") as server:
-        bench.load("unannounced", server.port, mib=1)
-        before = process.memory_kib(server.pid, "VmHWM")
-        bench.load("unannounced", server.port, mib=64)
-        return (process.memory_kib(server.pid, "VmHWM") - before) / 1024
+def _peak(on: dict[str, Any], off: dict[str, Any], method: str, mib: int) -> Sample:
+    """Take by how many MiB a server's peak of memory grows for one load, from one of 1 MiB on."""
+
+    def sample(bench: Bench, cured: bool) -> float:
+        with bench.fresh(**(on if cured else off)) as server:
+            bench.load(method, server.port, mib=1)
+            before = process.memory_kib(server.pid, "VmHWM")
+            bench.load(method, server.port, mib=mib)
+            return (process.memory_kib(server.pid, "VmHWM") - before) / 1024
+
+    return sample
 
 
 def _ending(bench: Bench, cured: bool) -> float:
@@ -117,6 +125,13 @@ def rows() -> Iterator[Row]:
         "data after an early answer", "answers lost of 20 beside it", "answers", stock,
         _with(STOCK, "early_answer", beside=20), at_most=True, rounds=2,
     )  # fmt: skip
+    small = {"stream_window": MIB, "connection_window": 4 * MIB}
+    yield _row(
+        "window of dropped DATA given back", "uploads lost of 20 after four refused ones",
+        "uploads", "it is kept, connection window of 4 MiB",
+        _between({"http2": small}, {"http2": small, "turned": ["forgets-dropped"]},
+                 "after_refused", bodies=4, uploads=20), at_most=True, rounds=2,
+    )  # fmt: skip
     yield _row(
         "a connection is always read", "quick answers lost of 10 beside an unread body",
         "answers", stock, _with(STOCK, "unread", requests=10), at_most=True, rounds=2,
@@ -137,9 +152,20 @@ def rows() -> Iterator[Row]:
               streams=1050), at_most=True, rounds=2,
     )  # fmt: skip
     yield _row(
+        "turns whatever the priorities", "of an answer of 8 MiB, ahead of one ranked below it",
+        "MiB", stock, _with(STOCK, "ranked_below", mib=8), at_most=True, rounds=2,
+    )  # fmt: skip
+    yield _row(
         "refusal above the stream limit", "answers lost of 100 at the 101st request", "answers",
         stock, _between({"http2": {"max_concurrent_streams": 100}}, STOCK, "above_limit",
                         limit=100), at_most=True, rounds=2,
+    )  # fmt: skip
+    one = {"max_concurrent_streams": 1, "refusal_rate": 0}
+    yield _row(
+        "a budget for refusals", "refusals written for 1,000 requests too many, 200 allowed",
+        "refusals", "no budget",
+        _between({"http2": one | {"refusal_burst": 200}}, {"http2": one}, "refusals",
+                 requests=1000), at_most=True, rounds=2,
     )  # fmt: skip
     yield _row(
         "a budget for resets", "handlers started by 4,000 requests reset at once, 500 allowed",
@@ -155,12 +181,34 @@ def rows() -> Iterator[Row]:
         "a graceful end in time", "SIGTERM to exit with 20 pulls of 3 s waiting", "s",
         "stock Hypercorn and Quart", _ending, at_most=True, rounds=2,
     )  # fmt: skip
+    drain = {"app": "batchq", "http2": {"linger": DRAIN, "drain_timeout": DRAIN}}
+    yield _row(
+        "an end of the graceful end", "SIGTERM to exit beside a body that does not end (2 s: not)",
+        "s", f"drain_timeout of a day, else {DRAIN} s",
+        _fresh(drain, drain | {"http2": {"linger": DRAIN, "drain_timeout": NEVER}},
+               "ending_beside", most=2.0), at_most=True, rounds=2,
+    )  # fmt: skip
     yield _row(
         "GOAWAY before an idle close", "connections of 20 that end without a word",
         "connections", stock,
         _between({"http2": {"idle_timeout": IDLE}},
                  STOCK | {"config": {"keep_alive_timeout": IDLE}},
                  "idle_closed", clients=20), at_most=True, rounds=2,
+    )  # fmt: skip
+    # One pair of servers for both rows: each client does what one of the two is for.
+    soon = {"ping_interval": IDLE, "ping_timeout": IDLE, "body_timeout": IDLE}
+    never = soon | {"ping_timeout": NEVER, "body_timeout": NEVER}
+    yield _row(
+        "silent clients are asked", "pulls kept of 20 clients that are silent, after 1.5 s",
+        "pulls", f"PING's answer is not waited for, else {IDLE} s",
+        _between({"http2": soon}, {"http2": never}, "silent", clients=20, seconds=1.5,
+                 sends=False), at_most=True, rounds=2,
+    )  # fmt: skip
+    yield _row(
+        "an end of bodies that stand still", "bodies kept of 20 that do not go on, after 1.5 s",
+        "bodies", f"body_timeout of a day, else {IDLE} s",
+        _between({"http2": soon}, {"http2": never}, "silent", clients=20, seconds=1.5,
+                 sends=True), at_most=True, rounds=2,
     )  # fmt: skip
     yield _row(
         "a limit on field lists", "memory for 100 requests of 1,400 tiny fields", "MiB",
@@ -174,13 +222,44 @@ def rows() -> Iterator[Row]:
         at_most=True, rounds=2,
     )  # fmt: skip
     yield _row(
+        "HTTP/1.1 connections forgotten once gone", "memory for 500 clients that came and went",
+        "MiB", stock, _fresh({}, STOCK | {"config": {"keep_alive_timeout": 60}},
+                             "gone_over_http1", clients=500), at_most=True, rounds=2,
+    )  # fmt: skip
+    counted = {"app": "batchq", "limits": {"max_body": MIB}}
+    quarts = STOCK | {"app": "quart", "quart": {"MAX_CONTENT_LENGTH": MIB}}
+    yield _row(
+        "bodies counted as they come", "answers lost of 20 beside a body of 4 MiB, 1 allowed",
+        "answers", "stock Hypercorn and Quart (trap of 0.22)",
+        _between(counted, quarts, "above_length", limit=MIB, beside=20), at_most=True, rounds=2,
+    )  # fmt: skip
+    yield _row(
+        "bodies counted as they come", "taken of a body of 4 MiB, 1 allowed", "MiB",
+        "stock Hypercorn and Quart (trap of 0.23)",
+        _between(counted, quarts, "taken_above", limit=MIB), at_most=True, rounds=2,
+    )  # fmt: skip
+    narrow = {"stream_window": MIB // 8}
+    yield _row(
+        "a budget for incomplete bodies", "memory for 32 bodies of 4 MiB that lack a byte",
+        "MiB", "no budget, else 32 MiB",
+        _fresh({"http2": narrow | {"inflight_bytes": 32 * MIB}},
+               {"http2": narrow | {"inflight_bytes": 2**40}}, "incomplete", bodies=32, mib=4),
+        at_most=True, rounds=2,
+    )  # fmt: skip
+    yield _row(
         "bodies gathered in their pieces", f"upload, {CPU}", "ms",
         "Quart's request on the same stack", _cpu({}, {"app": "quart"}, "upload", 128),
         at_most=True,
     )  # fmt: skip
     yield _row(
         "bodies gathered in their pieces", "peak memory for a body of 64 MiB", "MiB",
-        "Quart's request on the same stack", _body_memory, at_most=True, rounds=2,
+        "Quart's request on the same stack", _peak({}, {"app": "quart"}, "unannounced", 64),
+        at_most=True, rounds=2,
+    )  # fmt: skip
+    yield _row(
+        "unwanted bodies dropped as they come", "peak memory for a body of 64 MiB to DELETE",
+        "MiB", "Quart's body", _peak({"app": "batchq"}, {"app": "batchq", "turned":
+        ["keeps-unwanted"]}, "unwanted", 64), at_most=True, rounds=2,
     )  # fmt: skip
     yield _row(
         "no RESPONSE_TIMEOUT", "answers cut off of 10 for slow readers", "answers",

@@ -18,6 +18,7 @@ from batchq.lines import count
 from batchq_client.transport import MultiplexTransport, TransportSettings
 from batchq_client.transport.stream import Stream
 from benchmarks import loads
+from benchmarks.cures.link import link
 from benchmarks.cures.peer import connected
 
 MIB = 1024 * 1024
@@ -62,7 +63,7 @@ class SpeedLoads:
         body = next(iter(loads.pool("short", min(body_kib, 1024) * 1024))).payload
         body *= max(1, body_kib // 1024)
         left = [mib * 1024 // body_kib]
-        async with _framing(copying), _link(port, delay) as reached, client_of(reached) as http:
+        async with _framing(copying), _reached(port, delay) as reached, client_of(reached) as http:
             await http.get("/hello")
 
             async def push() -> None:
@@ -238,32 +239,10 @@ def _queue_turn(stuck: int) -> Callable[[], None]:
 
 
 @asynccontextmanager
-async def _link(port: int, delay: float) -> AsyncIterator[int]:
-    """Give a port that leads to another, over a link that takes `delay` seconds each way."""
+async def _reached(port: int, delay: float) -> AsyncIterator[int]:
+    """Give the port itself, or one that leads to it over a link that takes `delay` seconds."""
     if not delay:
         yield port
         return
-    loop = asyncio.get_running_loop()
-    writers: list[asyncio.StreamWriter] = []
-    tasks: list[asyncio.Task[None]] = []
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while received := await reader.read(2**18):
-            loop.call_later(delay, writer.write, received)
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward, back = await asyncio.open_connection("127.0.0.1", port)
-        writers.extend((writer, back))
-        tasks.extend(
-            (loop.create_task(carry(reader, back)), loop.create_task(carry(onward, writer)))
-        )
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        for writer in writers:
-            writer.transport.abort()
+    async with link(port, delay) as slow:
+        yield slow.port

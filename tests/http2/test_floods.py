@@ -161,8 +161,10 @@ async def test_refusals_are_no_resets() -> None:
         assert await client.alive(203)
 
 
-async def test_a_flood_of_refused_requests_is_stopped() -> None:
-    settings = Http2Settings(max_concurrent_streams=1, refusal_burst=50, refusal_rate=0)
+@on_and_off
+async def test_a_flood_of_refused_requests_is_stopped(cured: bool) -> None:
+    burst = 50 if cured else 1_000_000
+    settings = Http2Settings(max_concurrent_streams=1, refusal_burst=burst, refusal_rate=0)
     async with (
         serving(Site({"/wait": wait}), settings=settings) as server,
         peer(server.port) as attacker,
@@ -170,7 +172,10 @@ async def test_a_flood_of_refused_requests_is_stopped() -> None:
     ):
         for stream_id in range(1, 201, 2):
             attacker.send(attacker.request(stream_id, "/wait"))
-        assert await attacker.goaway() == ErrorCodes.ENHANCE_YOUR_CALM
+        if cured:
+            assert await attacker.goaway() == ErrorCodes.ENHANCE_YOUR_CALM
+        else:
+            assert await attacker.reset(199) == ErrorCodes.REFUSED_STREAM
         assert await other.alive(1)
 
 

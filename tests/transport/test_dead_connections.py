@@ -32,6 +32,7 @@ from batchq_client.copy import (
     write_queue,
 )
 from batchq_client.transport import TransportSettings, safe_to_resend
+from batchq_client.transport.keepalive import Keepalive
 
 FROZEN = Fault(Kind.BLACK_HOLE, seconds=math.inf)
 
@@ -151,9 +152,12 @@ def test_while_a_ping_is_overdue_new_requests_use_another_connection() -> None:
     on_virtual_time(main)
 
 
+@pytest.mark.parametrize("cured", [True, False], ids=["cured", "off"])
 async def test_after_a_read_timeout_in_silence_requests_use_another_connection(
-    raw: RawServer,
+    raw: RawServer, cured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not cured:
+        monkeypatch.setattr(Keepalive, "doubt", lambda _keepalive: None)
     async with multiplex_client(ping_interval=None) as client:
         hasty = start(client, raw.url, timeout=httpx.Timeout(10, read=0.05))
         peer = await raw.peer()
@@ -161,10 +165,12 @@ async def test_after_a_read_timeout_in_silence_requests_use_another_connection(
         with pytest.raises(httpx.ReadTimeout):
             await hasty
         second = start(client, raw.url)
-        other = await raw.peer()
+        other = await raw.peer() if cured else peer
         stream_id, _ = await other.request()
         await other.answer(stream_id)
         assert (await second).status_code == 200
+        if not cured:
+            return
         # Once it is heard of, it is as good as any.
         await peer.send(answer_to(await peer.next(PingFrame)))
         await peer.ping()
