@@ -179,9 +179,10 @@ class FileSink(Sink):
             os.fchmod(self._fd, stat.S_IMODE(self._path.stat().st_mode))
         os.fsync(self._fd)
         self._part_path.replace(self._path)
-        # Only now: without it, a part file could not be gone on with.
-        self._part.journal.remove()
+        # A power loss may keep what is done later and lose this; without the journal, a part
+        # file could not be gone on with. One that stays beside the destination does no harm.
         sync_folder(self._path.parent)
+        self._part.journal.remove()
 
 
 class StreamSink(Sink):
