@@ -52,7 +52,7 @@ ALONE = ("cures", "sharding")
 BY_DEFAULT = tuple(name for name in SUITES if name not in ALONE)
 ADDED = {"sqlite": "sqlite", "backlog": "sqlite", "shared": "redis"}
 """The suites that `--store` adds, each with the store that it belongs to."""
-BUDGET_SECONDS = {"quick": 95, "full": 720, "cures": 150, "sharding": 150}
+BUDGET_SECONDS = {"quick": 95, "full": 720, "cures": 240, "sharding": 150}
 """What the suites share. A suite that needs longer for the fewest rounds takes it from the next."""
 LIMIT = 1.2
 """After this many times its budget a run is ended, with what it has."""
