@@ -12,7 +12,9 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -36,6 +38,10 @@ _BACKLOG: Final = 1024
 
 _ANSWER_SECONDS: Final = 1.0
 """Time that the answers to waiting pulls get to leave, at the end."""
+
+
+_CLOSE_SECONDS: Final = 5.0
+"""Time that what others left behind gets at the very end: threads, connections of clients."""
 
 
 _OTHER_FILES: Final = 128
@@ -103,9 +109,35 @@ def run(store: Store, settings: ServerSettings, announce: Callable[[str], None])
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.get_loop().set_exception_handler(_on_loop_error)
-            runner.run(_serve(store, settings, config, partial(announce, url)))
+            with _ending(_CLOSE_SECONDS) as served:
+                runner.run(_serve(store, settings, config, partial(announce, url)))
+                served()
+                runner.close()
     finally:
         sock.detach()  # Hypercorn has closed the descriptor
+
+
+@contextmanager
+def _ending(seconds: float) -> Iterator[Callable[[], None]]:
+    """Bounds what is left once all is answered and stored: the process ends, whatever hangs.
+
+    Closing the event loop waits for threads and connections that a library left behind.
+
+    Args:
+        seconds: how long it may take from when the call that is given is made.
+    """
+
+    def give_up() -> None:
+        _LOG.warning("the end took %g s after all was done; leaving without it", seconds)
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    try:
+        yield timer.start
+    finally:
+        timer.cancel()
 
 
 def _roomy(settings: ServerSettings) -> Http2Settings:

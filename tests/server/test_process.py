@@ -96,6 +96,40 @@ async def test_a_second_signal_ends_it_at_once(make_server: Make, number: signal
     writer.close()
 
 
+HANGING = """
+import asyncio
+import threading
+
+from batchq.server import Listen, ServerSettings, run
+from batchq.stores.memory import MemoryStore
+
+
+class Hanging(MemoryStore):
+    async def start(self):
+        await super().start()
+        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+
+run(Hanging(), ServerSettings(Listen(port=0)), lambda url: print(url, flush=True))
+"""
+
+
+def test_what_hangs_behind_the_end_does_not_hold_the_process() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://")
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "leaving without it" in errors
+
+
 async def closed_to_others(host: str, port: int) -> None:
     """Waits until a port takes no more connections: the end has begun."""
     async with asyncio.timeout(20):
