@@ -1,31 +1,35 @@
 """A process that uses a store and says, line by line, what was answered.
 
-    worker.py PATH run         pushes numbered batches, takes and acknowledges some
+    worker.py PATH run         pushes numbered batches, takes and acknowledges some: see ``ledger``
     worker.py PATH fill        pushes until the disk is full, then drains, then pushes again
     worker.py PATH hog         the same, where something else fills the disk
 
 ``BATCHQ_TEST_MIN_FREE`` (bytes) is the reserve, ``BATCHQ_TEST_FSIZE`` limits the files' size,
-``BATCHQ_TEST_RELAXED`` has it sync at times.
+``BATCHQ_TEST_RELAXED`` has it sync at times, ``BATCHQ_TEST_SMALL`` has all its bounds small.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import resource
 import sys
+import zlib
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from batchq.errors import BatchqError, DiskFull
 from batchq.lines import batch_of
-from batchq.model import Limits, Numbering, Pulled, PullRequest, PushRequest
-from batchq.stores.sqlite import Options, SqliteStore
+from batchq.model import KIB, Limits, Numbering, Pulled, PullRequest, PushRequest
+from batchq.stores.sqlite import Options, SqliteStore, segments, spare, upkeep, writer
 
 BATCHES = 12
 LINES = 3
 SIZE = 70_000
+SMALL_SIZE = 9_000
 
 
 def batch(seq: int) -> bytes:
@@ -33,33 +37,84 @@ def batch(seq: int) -> bytes:
     return b"".join(b"%d.%d " % (seq, n) + b"x" * SIZE + b"\n" for n in range(LINES))
 
 
+def mixed(seq: int) -> bytes:
+    """A batch of ``run``: each third one is small, and goes to the database itself."""
+    size = SIZE if seq % 3 else SMALL_SIZE
+    return b"".join(b"%d.%d " % (seq, n) + b"y" * size + b"\n" for n in range(LINES))
+
+
+def make_small(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Has a store do in a few commits what else takes gigabytes and idle time.
+
+    The WAL is checkpointed every few commits, and starts anew; free pages and segments are given
+    back after each, cut off or as holes. Nothing is left to idle moments, so that the calls of
+    the system are the same each time.
+    """
+    patch(upkeep, "_CHECKPOINT_PAGES", 12)
+    patch(upkeep, "_TIDY_PAGES", 12)
+    patch(upkeep, "_KEEP_FREE", 0)
+    patch(upkeep, "_GIVE_BACK_STEP", 1)
+    patch(upkeep, "_BUSY_SHARE", 1)
+    for module in (segments, spare):
+        patch(module, "SEGMENT", 512 * KIB)
+    patch(spare, "_KEEP", 0)
+    patch(spare, "_LOOK_AFTER", 1)
+    patch(spare, "_BUSY_SHARE", 0)
+    patch(writer, "_IDLE_SECONDS", 3600.0)
+
+
+Say = Callable[..., None]
+Answer = TypeVar("Answer")
+
+
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def run(store: SqliteStore) -> None:
+async def run(store: SqliteStore, say: Say = say) -> None:
+    """Three pushes, then a batch is taken; in the middle, and but for one batch at the end, all."""
+    left = 0
     for seq in range(BATCHES):
         try:
-            await store.push(PushRequest("q", batch_of(batch(seq)), Numbering("w", 0, seq)))
-            say("pushed", seq)
-            if seq % 3 == 2:
-                await _take(store)
+            await _push(store, seq, say)
+            left += 1
+            takes = {5: left, BATCHES - 1: left - 1}.get(seq, int(seq % 3 == 2))
+            for _ in range(takes):
+                await _take(store, say)
+            left -= takes
         except BatchqError as error:
             say("refused", error.code, store.failure() or "-")
-            if isinstance(error, DiskFull):
-                await store.push(PushRequest("q", batch_of(batch(seq)), Numbering("w", 0, seq)))
-                say("pushed", seq)
-                continue
             return
 
 
-async def _take(store: SqliteStore) -> None:
+async def _push(store: SqliteStore, seq: int, say: Say) -> None:
+    request = PushRequest("q", batch_of(mixed(seq)), Numbering("w", 0, seq))
+    say("attempted", seq)
+    pushed = await _with_room(store, lambda: store.push(request), say)
+    say("acknowledged", seq, pushed.offset, pushed.position)
+
+
+async def _take(store: SqliteStore, say: Say) -> None:
     answer = await store.pull(PullRequest("q", max=LINES, lease=60.0, wait=0.0))
     assert isinstance(answer, Pulled)
-    assert answer.lease is not None
-    say("acking", answer.offset, answer.lines)
-    await store.ack("q", [answer.lease.id], None)
-    say("acked", answer.offset, answer.lines)
+    lease = answer.lease
+    assert lease is not None
+    data = base64.b64encode(zlib.compress(answer.data, 1)).decode()
+    told = (answer.offset, answer.position, answer.lines, answer.deliveries)
+    say("delivered", *told, lease.id, data)
+    await _with_room(store, lambda: store.ack("q", [lease.id], None), say)
+    say("done", lease.id)
+
+
+async def _with_room(
+    store: SqliteStore, call: Callable[[], Coroutine[None, None, Answer]], say: Say
+) -> Answer:
+    """Calls again, once, where there was no room on the disk."""
+    try:
+        return await call()
+    except DiskFull as error:
+        say("refused", error.code, store.failure() or "-")
+        return await call()
 
 
 async def fill(store: SqliteStore) -> None:
@@ -120,7 +175,10 @@ async def main(path: str, what: str) -> None:
     fsync: Literal["always", "interval"] = "always"
     if "BATCHQ_TEST_RELAXED" in os.environ:
         fsync = "interval"
-    options = Options(fsync, min_free=int(os.environ.get("BATCHQ_TEST_MIN_FREE", "0")))
+    if "BATCHQ_TEST_SMALL" in os.environ:
+        make_small()
+    seconds = float(os.environ.get("BATCHQ_TEST_RELAXED") or 1.0)
+    options = Options(fsync, seconds, min_free=int(os.environ.get("BATCHQ_TEST_MIN_FREE", "0")))
     store = SqliteStore(path, Limits(), options)
     try:
         await store.start()
