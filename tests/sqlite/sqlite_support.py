@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -24,6 +26,9 @@ from batchq.model import (
 )
 from batchq.stores.sqlite import Options, SqliteStore
 from batchq.stores.sqlite.hashes import row_hash
+
+SEED: Final = int(os.environ.get("BATCHQ_TEST_SEED") or datetime.now(UTC).toordinal())
+"""What is a sample takes another one each day: the day's number, and it can be given."""
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,11 +23,10 @@ from typing import Final
 import pytest
 from sqlite import worker
 from sqlite.ledger import account_of, settle
-from sqlite.sqlite_support import opened
+from sqlite.sqlite_support import SEED, opened
 
 _WORKER: Final = Path(worker.__file__)
 _SECONDS: Final = 60
-_SEED: Final = int(os.environ.get("BATCHQ_TEST_SEED") or datetime.now(UTC).toordinal())
 
 _KILL, _EIO, _ENOSPC = "signal=KILL", "error=EIO", "error=ENOSPC"
 _SHIFT: Final = {_KILL: 0, _EIO: 1, _ENOSPC: 2}
@@ -120,7 +118,7 @@ async def _clean(path: Path, env: Mapping[str, str], *, directory: bool = False)
 
 
 def _points(count: int, step: int, fault: str) -> range:
-    return range(1 + (_SEED + _SHIFT[fault] * step // 3) % step, count + 1, step)
+    return range(1 + (SEED + _SHIFT[fault] * step // 3) % step, count + 1, step)
 
 
 async def _sweep(
@@ -131,7 +129,7 @@ async def _sweep(
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run_one, paths, hits))
     for path, hit, run in zip(paths, hits, runs, strict=True):
-        where = (_SEED, hit, [line[:2] for line in run.said], run.errors)
+        where = (SEED, hit, [line[:2] for line in run.said], run.errors)
         assert run.fired, where
         if _KILL in hit:
             assert not run.words("stopped"), where
@@ -182,7 +180,7 @@ async def test_what_was_answered_survives(
     elif fault != _KILL:
         assert codes == {"store-unavailable"}
         # After a failure, of a checkpoint too, nobody knows what a sync would tell.
-        assert not [(_SEED, run.calls_after) for run in runs if run.calls_after]
+        assert not [(SEED, run.calls_after) for run in runs if run.calls_after]
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync", "pwrite64"])

@@ -9,33 +9,56 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import apsw
 import pytest
 from sqlite import worker
-from sqlite.sqlite_support import numbered, opened, pull, pull_all, size_of, tidied
+from sqlite.ledger import account_of, settle
+from sqlite.sqlite_support import SEED, numbered, opened, pull, pull_all, size_of, tidied
 
 from batchq.model import Nothing, Pulled, PullRequest
 from batchq.stores.sqlite import Options, lines_file, spare
+from batchq.stores.sqlite.lines_file import LinesFile
+
+_Write = tuple[int, bytes | None]
+"""Bytes and where they go, or what a file is cut off behind."""
+
+_BLOCK: Final = 4096
+"""What a disk writes at once."""
+
+_EVERY: Final = 3
+"""Power is lost before each sync, and before one write in so many."""
 
 
 class _Disk:
-    """What is on the disk for sure, and what may be, by the files' names."""
+    """What is on the disk for sure, and what may be, by the files' names.
+
+    Attributes:
+        before: is called before each change and sync, in the thread that makes it.
+    """
 
     def __init__(self) -> None:
         self.synced: dict[str, bytearray] = {}
-        self.unsynced: dict[str, list[tuple[int, bytes | None]]] = {}
+        self.unsynced: dict[str, list[_Write]] = {}
+        self.before: Callable[[str], None] | None = None
+
+    def _tell(self, what: str) -> None:
+        if self.before is not None:
+            self.before(what)
 
     def write(self, name: str, data: bytes, offset: int) -> None:
+        self._tell("write")
         self.unsynced.setdefault(name, []).append((offset, data))
 
     def truncate(self, name: str, size: int) -> None:
+        self._tell("truncate")
         self.unsynced.setdefault(name, []).append((size, None))
 
     def sync(self, name: str) -> None:
+        self._tell("sync")
         _apply(self.synced.setdefault(name, bytearray()), self.unsynced.pop(name, []))
 
     def delete(self, name: str) -> None:
@@ -44,14 +67,28 @@ class _Disk:
 
     def lose_power(self, path: Path, to: Path, chance: random.Random) -> None:
         """Leaves copies of the files: of what was not synced, some has come to the disk."""
-        for suffix in ("", "-wal", "-lines"):
-            image = bytearray(self.synced.get(f"{path}{suffix}", b""))
-            writes = self.unsynced.get(f"{path}{suffix}", [])
-            _apply(image, [write for write in writes if chance.random() < 0.5])
+        for suffix in ("", "-wal", "-lines", "-journal"):
+            name = f"{path}{suffix}"
+            if suffix == "-journal" and name not in self.synced and name not in self.unsynced:
+                continue
+            image = bytearray(self.synced.get(name, b""))
+            _apply(image, list(_some(self.unsynced.get(name, []), chance)))
             Path(f"{to}{suffix}").write_bytes(image)
 
 
-def _apply(image: bytearray, writes: list[tuple[int, bytes | None]]) -> None:
+def _some(writes: list[_Write], chance: random.Random) -> Iterator[_Write]:
+    """Half of what was written; of each fourth write some blocks, as the disk had them."""
+    for offset, data in writes:
+        if data is None or chance.random() < 0.75:
+            if chance.random() < 0.5:
+                yield offset, data
+            continue
+        for at in range(0, len(data), _BLOCK):
+            if chance.random() < 0.5:
+                yield offset + at, data[at : at + _BLOCK]
+
+
+def _apply(image: bytearray, writes: list[_Write]) -> None:
     for offset, data in writes:
         if data is None:
             del image[offset:]
@@ -122,6 +159,13 @@ class _Os:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Disk]:
     kept = _Disk()
     monkeypatch.setattr(lines_file, "os", _Os(kept))
+    punch = LinesFile.punch
+
+    def punched(file: LinesFile, place: int, size: int) -> None:
+        kept.write(file.path, bytes(size), place)
+        punch(file, place, size)
+
+    monkeypatch.setattr(LinesFile, "punch", punched)
     vfs = _Vfs("forgetful", kept)
     yield kept
     vfs.unregister()
@@ -134,7 +178,7 @@ async def _steps(path: Path, disk: _Disk, to: Path, options: Options, seed: int)
     async with opened(path, options=options) as store:
         taken = 0
         for seq in range(worker.BATCHES):
-            await store.push(numbered(seq, worker.batch(seq)))
+            await store.push(numbered(seq, worker.mixed(seq)))
             if chance.random() < 0.4:
                 leased = await pull(store, max=worker.LINES, lease=60.0)
                 assert leased.lease is not None
@@ -157,7 +201,7 @@ async def _missing(image: Path, pushed: int, taken: int) -> int:
         while not isinstance(answer := await store.pull(PullRequest("q", max=3, wait=0)), Nothing):
             assert isinstance(answer, Pulled)
             assert answer.offset == offset
-            assert answer.data == worker.batch(offset // worker.LINES)
+            assert answer.data == worker.mixed(offset // worker.LINES)
             offset += answer.lines
         assert offset == stats.lines
         return missing
@@ -180,11 +224,74 @@ async def test_with_timed_syncs_some_may_be_lost_but_nothing_is_torn(
     assert any(missing)
 
 
+class _Losses:
+    """Loses power inside a run, again and again.
+
+    Attributes:
+        images: what each loss left, and what had been said by then.
+        said: what the run says.
+    """
+
+    def __init__(self, disk: _Disk, path: Path, to: Path, chance: random.Random) -> None:
+        self._disk, self._path, self._to, self._chance = disk, path, to, chance
+        self._writes = chance.randrange(_EVERY)
+        self.images: list[tuple[Path, list[list[str]]]] = []
+        self.said: list[list[str]] = []
+
+    def say(self, *words: object) -> None:
+        self.said.append([str(word) for word in words])
+
+    def before(self, what: str) -> None:
+        self._writes += what == "write"
+        if what == "write" and self._writes % _EVERY:
+            return
+        image = self._to / f"{len(self.images)}.db"
+        # What is said by now was done before; more may be done than is said.
+        self.images.append((image, list(self.said)))
+        self._disk.lose_power(self._path, image, self._chance)
+
+    async def run(self, fsync: Literal["always", "interval"]) -> None:
+        self._disk.before = self.before
+        options = Options(vfs="forgetful", fsync=fsync, sync_seconds=3600.0)
+        async with opened(self._path, options=options) as store:
+            await worker.run(store, self.say)
+        self._disk.before = None
+        assert [words[0] for words in self.said].count("acknowledged") == worker.BATCHES
+
+
+@pytest.fixture
+def losses(path: Path, tmp_path: Path, disk: _Disk, monkeypatch: pytest.MonkeyPatch) -> _Losses:
+    worker.make_small(monkeypatch.setattr)
+    return _Losses(disk, path, tmp_path, random.Random(SEED))
+
+
+async def test_power_lost_inside_commits_and_checkpoints(losses: _Losses) -> None:
+    await losses.run("always")
+    assert len(losses.images) > 80
+    for image, said in losses.images:
+        try:
+            async with opened(image) as store:
+                await settle(store, account_of(said))
+        except Exception as error:
+            raise AssertionError((SEED, image.name, [words[:2] for words in said])) from error
+
+
+async def test_power_lost_there_with_timed_syncs(losses: _Losses) -> None:
+    """Some may be missing, but of lines that are there none are torn, foreign or twice."""
+    await losses.run("interval")
+    missing = []
+    for image, said in losses.images:
+        pushed = [words[0] for words in said].count("acknowledged") * worker.LINES
+        taken = [words[0] for words in said].count("done") * worker.LINES
+        missing.append(await _missing(image, pushed, taken))
+    assert any(missing)
+
+
 async def test_a_timed_sync_puts_all_on_the_disk(path: Path, tmp_path: Path, disk: _Disk) -> None:
     options = Options(vfs="forgetful", fsync="interval", sync_seconds=0.0)
     async with opened(path, options=options) as store:
         for seq in range(3):
-            await store.push(numbered(seq, worker.batch(seq)))
+            await store.push(numbered(seq, worker.mixed(seq)))
         await tidied(store)
         image = tmp_path / "image.db"
         disk.lose_power(path, image, random.Random(1))
@@ -198,7 +305,7 @@ async def test_space_is_given_back_only_when_what_was_in_it_is_gone_for_sure(
     monkeypatch.setattr(spare, "_KEEP", 0)
     async with opened(path, options=Options(vfs="forgetful")) as store:
         for seq in range(3):
-            await store.push(numbered(seq, worker.batch(seq)))
+            await store.push(numbered(seq, worker.mixed(seq)))
     relaxed = Options(vfs="forgetful", fsync="interval", sync_seconds=3600.0)
     async with opened(path, options=relaxed) as store:
         assert (await pull(store, max_bytes=1 << 30)).lines == 3 * worker.LINES
@@ -209,7 +316,7 @@ async def test_space_is_given_back_only_when_what_was_in_it_is_gone_for_sure(
             async with opened(image) as left:
                 ready = (await left.stats("q", None)).ready_lines
                 assert ready in {0, 3 * worker.LINES}
-                assert await pull_all(left) == b"".join(map(worker.batch, range(ready // 3)))
+                assert await pull_all(left) == b"".join(map(worker.mixed, range(ready // 3)))
     soon = Options(vfs="forgetful", fsync="interval", sync_seconds=0.0)
     async with opened(path, options=soon) as store:
         await store.push(numbered(3, b"small\n"))
