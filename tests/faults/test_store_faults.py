@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import accumulate
 
 import httpx
@@ -20,6 +20,17 @@ from support.stream import digest_of
 
 RUN_SECONDS = 60.0
 BATCHES = 24
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """One server on each store: use queue names of your own."""
+    path = tmp_path_factory.mktemp("store") / "queues.db"
+    store = {"memory": "memory:", "sqlite": f"sqlite:{path}"}[request.param]
+    with ServerProcess("--store", store) as process:
+        yield process
 
 
 @pytest.fixture
