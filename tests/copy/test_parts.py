@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchq_client import Client, Pulled, errors
+from batchq_client import Client, Pulled
 from batchq_client.copy import (
     CopyError,
     CopyOptions,
@@ -26,7 +26,6 @@ from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.limits import LineLimit
 from batchq_client.copy.longline import LongLine, find_long_line, measure_line
 from batchq_client.copy.order import Reorder
-from batchq_client.copy.retry import Patience
 from batchq_client.copy.source import Cut, open_source
 from batchq_client.copy.writer import QueueWriter
 
@@ -193,32 +192,6 @@ def test_digest_with_and_without_the_last_newline(blocks: list[bytes], untermina
     exact = b"".join(blocks)[: -1 if unterminated else None]
     expected = f"xxh3-128:{xxhash.xxh3_128(exact).hexdigest()}"
     assert digest.text(unterminated=unterminated) == expected
-
-
-# Patience
-
-
-async def test_patience_ends() -> None:
-    patience = Patience(0.2)
-    fault = errors.NotSent("away")
-    with pytest.raises(CopyError, match="away"):  # noqa: PT012
-        async with asyncio.timeout(10):
-            while True:
-                await patience.bear(fault, repeatable=True)
-
-
-@pytest.mark.parametrize(
-    ("error", "repeatable"),
-    [
-        (errors.OutcomeUnknown("x"), False),
-        (errors.UnexpectedAnswer("x", 502), False),
-        (errors.UnexpectedAnswer("x", 200), True),
-    ],
-)
-async def test_what_is_not_retried(error: errors.ClientError, repeatable: bool) -> None:
-    with pytest.raises(type(error)) as caught:
-        await Patience(60).bear(error, repeatable=repeatable)
-    assert caught.value is error
 
 
 # The writer against servers that fail

@@ -89,9 +89,13 @@ class Leases:
 
     async def _ack(self, leases: list[str]) -> None:
         tried = False  # an earlier try may have been carried out
+        loop = asyncio.get_running_loop()
         while True:
+            sent = loop.time()
             try:
-                await self._client.ack(self._queue, leases, queue_id=self.queue_id)
+                await self._patience.within(
+                    lambda: self._client.ack(self._queue, leases, queue_id=self.queue_id)
+                )
             except LeaseLost:
                 break  # their lines come again, and are not delivered again
             except QueueReplaced:
@@ -101,7 +105,7 @@ class Leases:
                 break
             except ClientError as error:
                 tried = tried or isinstance(error, OutcomeUnknown)
-                await self._patience.bear(error, repeatable=True)
+                await self._patience.bear(error, repeatable=True, due=sent)
             else:
                 break
         self._patience.restored()

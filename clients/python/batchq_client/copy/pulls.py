@@ -130,7 +130,9 @@ class Pulls:
         self._under_way[task] = Pull(number, waits, asyncio.get_running_loop().time(), lease)
 
     async def _pull(self, wait: float, lease: str) -> Answer:
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + wait
             try:
                 answer = await self._client.pull(
                     self._queue,
@@ -143,7 +145,7 @@ class Pulls:
             except QueueReplaced as error:
                 raise QueueGone(self._queue, "read from") from error
             except ClientError as error:
-                await self._patience.bear(error, repeatable=True)
+                await self._patience.bear(error, repeatable=True, due=due, waits=wait > 0)
             else:
                 self._patience.restored()
                 return answer

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final, TypeVar
 
 from batchq_client.copy.outcome import CopyError
@@ -16,6 +17,7 @@ from batchq_client.errors import (
     LimitReached,
     NetworkFault,
     NotSent,
+    OutcomeUnknown,
     QueueFull,
     Unavailable,
     UnexpectedAnswer,
@@ -29,6 +31,9 @@ _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
 _TOLD_AFTER: Final = 1.0
 """Seconds of trouble after which the user is told that there is some."""
+
+_LEAST_TRY: Final = 1.0
+"""Seconds that any try has for its answer."""
 
 _GATEWAY: Final = frozenset((502, 503, 504))
 """Statuses of a proxy whose server is away."""
@@ -58,33 +63,61 @@ class Patience:
     A success gives all of it back. A full queue is no fault and costs nothing of it.
 
     Args:
-        seconds: how long faults are borne, from the first one.
+        seconds: how long faults are borne, from when the first answer that did not come was
+            due. There is one more try in any case, if it is not 0.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._good = -inf
         self._since: float | None = None
         self._tries = 0
         self._grows = 0.0
-        self._trouble: float | None = None
-        self._told = False
+        self._waited = False
+        self._notice: asyncio.TimerHandle | None = None
+        self._error: ClientError | None = None
 
     def restored(self) -> None:
         """Something went well."""
+        self._good = asyncio.get_running_loop().time()
         self._since = None
         self._tries = 0
         self._grows = 0.0
-        self._trouble = None
-        self._told = False
+        self._waited = False
+        self._calm()
+
+    async def within(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Makes a request; while there is trouble, in no more time than patience is left.
+
+        Raises:
+            OutcomeUnknown: there was no answer in that time.
+            ClientError: what else came of it.
+        """
+        if self._since is None:
+            return await call()
+        left = self._since + self._seconds - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(max(left, _LEAST_TRY)):
+                return await call()
+        except TimeoutError:
+            raise OutcomeUnknown("no answer in the time that was left for it") from None
 
     async def bear(
-        self, error: ClientError, *, repeatable: bool, passing: bool | None = None
+        self,
+        error: ClientError,
+        *,
+        repeatable: bool,
+        due: float | None = None,
+        waits: bool = False,
+        passing: bool | None = None,
     ) -> None:
         """Waits before another try.
 
         Args:
             error: what came of the last one.
             repeatable: doing it twice does no harm, as it is numbered or leased.
+            due: when its answer was due, by the loop's clock; None for now.
+            waits: the next try may have its answer late, and nothing be wrong.
             passing: whether another try is right, where the caller knows that.
 
         Raises:
@@ -94,33 +127,39 @@ class Patience:
         if not (is_passing(error, repeatable=repeatable) if passing is None else passing):
             raise error
         loop = asyncio.get_running_loop()
-        self._tell(error, loop.time())
+        now = loop.time()
+        since = now if due is None else min(now, max(due, self._good))
         pause = min(_FIRST_WAIT * 2**self._tries, _LONGEST_WAIT)
         pause *= random.uniform(0.5, 1.0)  # noqa: S311  to spread retries, not to hide anything
         if isinstance(error, (LimitReached, Unavailable)) and error.retry_after is not None:
             pause = max(pause, min(float(error.retry_after), _LONGEST_WAIT))
         if not isinstance(error, QueueFull):
+            self._since = since = since if self._since is None else self._since
+            if now + pause - since > self._seconds and (self._waited or not self._seconds):
+                self._calm()
+                lasted = max(self._seconds, round(now - since))
+                raise CopyError(f"{error} (for {lasted:g} s)") from error
             # Requests that failed together waited once, not once each.
-            if loop.time() >= self._grows:
+            if now >= self._grows:
                 self._tries += 1
-                self._grows = loop.time() + pause
-            if self._since is None:
-                self._since = loop.time()
-            if loop.time() + pause - self._since > self._seconds:
-                raise CopyError(f"{error} (for {self._seconds:g} s)") from error
+                self._grows = now + pause
+        self._error = error
+        if self._notice is None and (not waits or now >= since + _TOLD_AFTER):
+            self._notice = loop.call_at(since + _TOLD_AFTER, self._tell)
         await asyncio.sleep(pause)
+        self._waited = self._since is not None
 
-    def _tell(self, error: ClientError, now: float) -> None:
-        """Says once that nothing goes on, so that nobody takes a long wait for work."""
-        if self._trouble is None:
-            self._trouble = now
-        if self._told or now - self._trouble < _TOLD_AFTER:
-            return
-        self._told = True
-        if isinstance(error, QueueFull):
-            _log.warning("%s; waiting for room", error)
+    def _calm(self) -> None:
+        if self._notice is not None:
+            self._notice.cancel()
+            self._notice = None
+
+    def _tell(self) -> None:
+        """Says that nothing goes on, so that nobody takes a long wait for work."""
+        if isinstance(self._error, QueueFull):
+            _log.warning("%s; waiting for room", self._error)
         else:
-            _log.warning("%s; trying again for up to %g s", error, self._seconds)
+            _log.warning("%s; trying again for up to %g s", self._error, self._seconds)
 
 
 async def patiently(patience: Patience, call: Callable[[], Awaitable[_T]]) -> _T:
@@ -130,11 +169,13 @@ async def patiently(patience: Patience, call: Callable[[], Awaitable[_T]]) -> _T
         ClientError: another try is wrong.
         CopyError: it has gone on for too long.
     """
+    loop = asyncio.get_running_loop()
     while True:
+        sent = loop.time()
         try:
-            answer = await call()
+            answer = await patience.within(call)
         except ClientError as error:
-            await patience.bear(error, repeatable=True)
+            await patience.bear(error, repeatable=True, due=sent)
         else:
             patience.restored()
             return answer

@@ -35,7 +35,7 @@ _OPEN_TRIES: Final = 5
 """A queue that others close and delete meanwhile is opened again so many times."""
 
 _FULL_WAIT: Final = 30.0
-"""Seconds that one push waits for room before it asks again."""
+"""Seconds that one push waits for room, at the most, before it asks again."""
 
 _DID: Final = "wrote to"
 """What a writer did with its queue, in words."""
@@ -67,6 +67,7 @@ class QueueWriter:
         self._options = options
         self._progress = progress
         self._patience = Patience(options.retry_for)
+        self._full_wait = min(_FULL_WAIT, options.retry_for)
         self._target = Target(client, queue, self._patience)
         self._epoch = 0
         self.producer = f"copy-{secrets.token_hex(8)}"
@@ -303,7 +304,7 @@ class QueueWriter:
                     cut.data,
                     numbering=self._number(seq),
                     queue_id=self.queue_id,
-                    wait=_FULL_WAIT,
+                    wait=self._full_wait,
                 ),
             )
         except TooLarge as error:
@@ -320,16 +321,19 @@ class QueueWriter:
             CopyError: it has gone on for too long, or the queue has not what it should.
             ClientError: the server refuses.
         """
+        loop = asyncio.get_running_loop()
         while True:
             stored = self._stored.below
+            # Until then it may be waiting for its turn, or for room.
+            due = loop.time() + self._full_wait
             try:
-                answer = await call()
+                answer = await self._patience.within(call)
             except SequenceGap as error:
                 await self._turn(seq, stored, error)
             except QueueReplaced as error:
                 raise QueueGone(self._queue, _DID) from error
             except ClientError as error:
-                await self._patience.bear(error, repeatable=True)
+                await self._patience.bear(error, repeatable=True, due=due)
             else:
                 self._patience.restored()
                 return answer
