@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ class ServerProcess:
     Args:
         flags: of the command; ``--port 0`` comes by itself.
         env: variables beside those of this process.
+        under: a command that runs it, as the same process: ``strace -D``, say.
 
     Attributes:
         url: where it listens, once it was started.
@@ -46,8 +47,11 @@ class ServerProcess:
         stderr: what it has written there so far.
     """
 
-    def __init__(self, *flags: str, env: Mapping[str, str] | None = None) -> None:
-        self._command = [sys.executable, "-m", "batchq", "server", "--port", "0", *flags]
+    def __init__(
+        self, *flags: str, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    ) -> None:
+        command = [sys.executable, "-m", "batchq", "server", "--port", "0", *flags]
+        self._command = [*under, *command]
         self._env = {**os.environ, **_DEFAULTS, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
