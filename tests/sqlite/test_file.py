@@ -182,20 +182,6 @@ async def test_no_block_is_read_at_the_start(path: Path, monkeypatch: pytest.Mon
     assert not [sql for sql in statements if "block" in sql]
 
 
-async def test_space_is_used_again_and_given_back(path: Path) -> None:
-    async with opened(path) as store:
-        for _ in range(64):
-            await push(store, _LINE * 1024)
-            await pull_all(store)
-        assert _size(path) + _size(Path(f"{path}-wal")) < 50 * MIB
-        for _ in range(160):
-            await push(store, _LINE * 1024)
-        assert await pull_all(store, max_bytes=8 * MIB) == _LINE * 160 * 1024
-        assert store._writer is not None
-        await tidied(store)
-    assert _size(path) < 80 * MIB
-
-
 async def test_deleted_lives_leave_nothing(path: Path) -> None:
     async with opened(path) as store:
         for _ in range(40):
