@@ -16,12 +16,18 @@ from hypercorn.protocol.h11 import H11Protocol as StockH11Protocol
 
 from batchq.app.answer import number
 from batchq.app.problems import refused
+from batchq.http2.frames import PREFACE
 
 
 class H11Protocol(StockH11Protocol):
     """One HTTP/1.1 connection."""
 
     async def _send_error_response(self, status_code: int) -> None:
+        unread, over = self.connection.trailing_data
+        if over and unread and PREFACE.startswith(unread):
+            # A client of HTTP/2 was cut off within its first bytes. An answer in HTTP/1.1
+            # would tell it that HTTP/2 is not spoken here.
+            return
         answer = refused(status_code)
         headers = [
             *answer.headers,
