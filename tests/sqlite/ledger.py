@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlite import worker
 from sqlite.sqlite_support import numbered
@@ -20,12 +20,14 @@ from batchq.model import CloseRequest, End, Pulled, PullRequest
 from batchq.stores.sqlite import SqliteStore
 
 
-def account_of(said: Iterable[Sequence[str]]) -> Account:
+def account_of(
+    said: Iterable[Sequence[str]], batch: Callable[[int], bytes] = worker.mixed
+) -> Account:
     """Enters what was said, up to the moment at which the worker was cut short."""
     account = Account()
     for first, *words in said:
         if first == "attempted":
-            account.attempted("w", int(words[0]), worker.mixed(int(words[0])))
+            account.attempted("w", int(words[0]), batch(int(words[0])))
         elif first == "acknowledged":
             seq, offset, position = map(int, words)
             account.acknowledged("w", seq, offset=offset, position=position)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from sqlite import worker
-from sqlite.sqlite_support import opened, push
-
-from batchq.model import Pulled, PullRequest
+from sqlite.ledger import account_of
+from sqlite.sqlite_support import opened, pull_all, push
 
 _WORKER = Path(worker.__file__)
 
@@ -28,6 +27,10 @@ def _fill(command: list[str | Path], env: Mapping[str, str]) -> dict[str, list[s
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     lines = [line.split(" ") for line in done.stdout.splitlines()]
+    # After a restart, all the rest was read.
+    report = account_of(lines, worker.batch).report()
+    report.assert_clean()
+    assert report.absent == 0
     return {words[0]: words[1:] for words in lines}
 
 
@@ -50,10 +53,8 @@ async def test_files_that_may_not_grow(path: Path, env: Mapping[str, str]) -> No
     # It was full of lines, not of what they cost.
     assert int(said["drained"][0]) > 48 << 20
     async with opened(path) as store:
-        answer = await store.pull(PullRequest("q", max=worker.LINES, wait=0.0))
-        assert isinstance(answer, Pulled)
-        assert answer.data == worker.batch(answer.offset // worker.LINES)
         await push(store, worker.batch(0))
+        assert await pull_all(store) == worker.batch(0)
 
 
 def _on_tmpfs(path: Path, size: str, what: str) -> list[str | Path]:

@@ -80,7 +80,7 @@ async def run(store: SqliteStore, say: Say = say) -> None:
             left += 1
             takes = {5: left, BATCHES - 1: left - 1}.get(seq, int(seq % 3 == 2))
             for _ in range(takes):
-                await _take(store, say)
+                assert await _take(store, say)
             left -= takes
         except BatchqError as error:
             say("refused", error.code, store.failure() or "-")
@@ -94,16 +94,26 @@ async def _push(store: SqliteStore, seq: int, say: Say) -> None:
     say("acknowledged", seq, pushed.offset, pushed.position)
 
 
-async def _take(store: SqliteStore, say: Say) -> None:
+async def _take(store: SqliteStore, say: Say) -> bytes:
+    """Takes a batch and acknowledges it; gives its lines, or nothing where there is none."""
+    taken = await _pull(store, say)
+    if taken is None:
+        return b""
+    data, lease = taken
+    await _with_room(store, lambda: store.ack("q", [lease], None), say)
+    say("done", lease)
+    return data
+
+
+async def _pull(store: SqliteStore, say: Say) -> tuple[bytes, str] | None:
     answer = await store.pull(PullRequest("q", max=LINES, lease=60.0, wait=0.0))
-    assert isinstance(answer, Pulled)
-    lease = answer.lease
-    assert lease is not None
+    if not isinstance(answer, Pulled):
+        return None
+    assert answer.lease is not None
     data = base64.b64encode(zlib.compress(answer.data, 1)).decode()
     told = (answer.offset, answer.position, answer.lines, answer.deliveries)
-    say("delivered", *told, lease.id, data)
-    await _with_room(store, lambda: store.ack("q", [lease.id], None), say)
-    say("done", lease.id)
+    say("delivered", *told, answer.lease.id, data)
+    return answer.data, answer.lease.id
 
 
 async def _with_room(
@@ -124,49 +134,57 @@ async def fill(store: SqliteStore) -> None:
 async def hog(store: SqliteStore) -> None:
     """Another file takes all of the disk; then it goes away."""
     for seq in range(5):
-        await store.push(PushRequest("q", batch_of(batch(seq)), Numbering("w", 0, seq)))
+        await _push_full(store, seq)
     other = Path(store.path).with_name("hog")
     with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
     seq = await _push_all(store, 5)
-    answer = await store.pull(PullRequest("q", max=LINES, lease=60.0))
-    assert isinstance(answer, Pulled)
-    assert answer.lease is not None
+    taken = await _pull(store, say)
+    assert taken is not None
     for attempt in range(2):
         try:
-            await store.ack("q", [answer.lease.id], None)
+            await store.ack("q", [taken[1]], None)
             say("acked", attempt)
+            say("done", taken[1])
             break
         except DiskFull:
             other.unlink()
     other.unlink(missing_ok=True)
-    await _drain(store, seq, first=1)
+    await _drain(store, seq)
+
+
+async def _push_full(store: SqliteStore, seq: int) -> None:
+    say("attempted", seq)
+    pushed = await store.push(PushRequest("q", batch_of(batch(seq)), Numbering("w", 0, seq)))
+    say("acknowledged", seq, pushed.offset, pushed.position)
 
 
 async def _push_all(store: SqliteStore, seq: int) -> int:
     try:
         while True:
-            await store.push(PushRequest("q", batch_of(batch(seq)), Numbering("w", 0, seq)))
+            await _push_full(store, seq)
             seq += 1
     except DiskFull as error:
         say("full", seq, error.code, store.failure() or "-")
     return seq
 
 
-async def _drain(store: SqliteStore, seq: int, first: int = 0) -> None:
+async def _drain(store: SqliteStore, seq: int) -> None:
+    """Takes all that there is; then there is room for more."""
     size = 0
-    for taken in range(first, seq):
-        answer = await store.pull(PullRequest("q", max=LINES, max_bytes=1 << 30, lease=60.0))
-        assert isinstance(answer, Pulled)
-        assert answer.lease is not None
-        assert answer.data == batch(taken)
-        await store.ack("q", [answer.lease.id], None)
-        size += len(answer.data)
+    while data := await _take(store, say):
+        size += len(data)
     say("drained", size)
     for more in range(seq, seq + max(seq // 2, 1)):
-        await store.push(PushRequest("q", batch_of(batch(more)), Numbering("w", 0, more)))
+        await _push_full(store, more)
     say("again", (await store.stats("q", None)).ready_lines)
+
+
+async def rest(store: SqliteStore) -> None:
+    """Takes what is left."""
+    while await _take(store, say):
+        pass
 
 
 async def main(path: str, what: str) -> None:
@@ -179,11 +197,19 @@ async def main(path: str, what: str) -> None:
         make_small()
     seconds = float(os.environ.get("BATCHQ_TEST_RELAXED") or 1.0)
     options = Options(fsync, seconds, min_free=int(os.environ.get("BATCHQ_TEST_MIN_FREE", "0")))
+    await _use(path, options, {"run": run, "fill": fill, "hog": hog}[what])
+    if what != "run":
+        await _use(path, options, rest)
+
+
+async def _use(
+    path: str, options: Options, what: Callable[[SqliteStore], Coroutine[None, None, None]]
+) -> None:
     store = SqliteStore(path, Limits(), options)
     try:
         await store.start()
         say("started")
-        await {"run": run, "fill": fill, "hog": hog}[what](store)
+        await what(store)
     except BatchqError as error:
         say("refused", error.code, store.failure() or "-")
     await store.stop()
