@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +132,45 @@ def test_a_writer_that_was_killed_after_its_close(queue: str, source: Path) -> N
     assert done.returncode == 0, said(done)
     assert json.loads(done.stdout)["digest"] == before["digest"]
     assert stats(queue) == before
+
+
+def test_a_writer_that_lives_on_beside_the_one_that_resumed_it(
+    queue: str, source: Path, state_home: Path, tmp_path: Path
+) -> None:
+    old = start("copy", *SMALL[:2], source, queue)
+    while not has_bytes(queue, 400_000)():
+        assert old.poll() is None
+        time.sleep(0.002)  # nobody tells of the condition
+    old.send_signal(signal.SIGSTOP)
+    # Its record is locked: on a machine that was restored from a copy it is not.
+    shutil.copytree(state_home, tmp_path / "restored")
+    env = {"XDG_STATE_HOME": str(tmp_path / "restored")}
+    done = batchq("copy", "--json", "--resume", source, queue, env=env)
+    assert done.returncode == 0, said(done)
+    before = stats(queue)
+    assert json.loads(done.stdout)["digest"] == before["digest"]
+    old.send_signal(signal.SIGCONT)
+    _, err = old.communicate(timeout=60)
+    assert old.returncode == 1
+    assert b"a newer writer than epoch 0" in err, err
+    assert stats(queue) == before
+    done = batchq("copy", "--json", queue, tmp_path / "d")
+    assert done.returncode == 0, said(done)
+    assert json.loads(done.stdout)["digest_compared"]
+    assert_identical(source, tmp_path / "d")
+
+
+def test_a_source_whose_copy_still_runs(queue: str, source: Path) -> None:
+    old = start("copy", *SMALL[:2], source, queue)
+    while not has_bytes(queue, 400_000)():
+        assert old.poll() is None
+        time.sleep(0.002)  # nobody tells of the condition
+    old.send_signal(signal.SIGSTOP)
+    done = batchq("copy", "--resume", source, queue)
+    old.send_signal(signal.SIGCONT)
+    assert done.returncode == 1
+    assert "another copy of the same source" in said(done)
+    assert old.communicate(timeout=60) == (b"", b"")
 
 
 def interrupted_writer(queue: str, source: Path) -> None:
