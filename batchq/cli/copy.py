@@ -103,7 +103,8 @@ _READING: Final = (
         type=seconds(_DAY, 0.1),
         metavar="SECONDS",
         default=_DEFAULTS.lease,
-        help="Seconds after which lines of a reader that vanished go to another one.",
+        help="Seconds after which lines of a reader that vanished go to another one; servers "
+        "give 43200 (12 h) at most.",
     ),
     flag(
         "shared",

@@ -173,6 +173,27 @@ def test_a_source_whose_copy_still_runs(queue: str, source: Path) -> None:
     assert old.communicate(timeout=60) == (b"", b"")
 
 
+def test_a_state_directory_that_can_not_be_used(queue: str, source: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    env = {"XDG_STATE_HOME": str(taken)}
+    done = batchq("copy", source, queue, env=env)
+    assert done.returncode == 0
+    assert f"can't use {taken}" in said(done)
+    assert "can't be gone on with" in said(done)
+    done = batchq("copy", "--quiet", source, tmp_path / "d", env=env)
+    assert (done.returncode, done.stderr) == (0, b""), "a local copy has no need of it"
+
+
+def test_a_host_that_is_spelled_in_another_way(queue: str, source: Path) -> None:
+    interrupted_writer(queue, source)
+    before = stats(queue)
+    done = batchq("copy", "--resume", source, queue.replace("127.0.0.1", "localhost"))
+    assert done.returncode == 1
+    assert "by the URL as it is written" in said(done)
+    assert stats(queue) == before
+
+
 def interrupted_writer(queue: str, source: Path) -> None:
     process = start("copy", "--batch-bytes", "4KiB", source, queue)
     assert kill_when(process, has_bytes(queue, 1_200_000))

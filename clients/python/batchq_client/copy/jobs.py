@@ -7,7 +7,6 @@ done. What is started is ended, whatever happens.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import xxhash
 
@@ -34,9 +33,6 @@ from batchq_client.copy.sink import FileSink, Sink, open_sink, real_path
 from batchq_client.copy.source import Cut, Source, open_source
 from batchq_client.copy.writer import QueueWriter
 from batchq_client.model import Pulled
-
-_KEEP_SECONDS: Final = 10.0
-"""How long a copy that failed waits for what it keeps: whoever reads a stream may be stuck."""
 
 
 async def write_queue(
@@ -346,7 +342,7 @@ async def _keep(sink: Sink, error: BaseException) -> None:
     """Makes what came safe, and says where it is."""
     final = isinstance(error, CopyError) and error.exit_code == DIGEST_DIFFERS
     try:
-        async with asyncio.timeout(_KEEP_SECONDS):
+        async with asyncio.timeout(sink.keep_seconds):
             await sink.keep()
             if final:
                 await sink.give_up()

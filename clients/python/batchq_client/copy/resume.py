@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Final
+
 from batchq_client.copy.addresses import LocalAddress, PathAddress, QueueAddress
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import CopyError
@@ -9,6 +12,8 @@ from batchq_client.copy.record import Left, WriterRecord
 from batchq_client.copy.source import Source
 from batchq_client.copy.writer import QueueWriter
 from batchq_client.model import QueueStats
+
+_log: Final = logging.getLogger(__name__)
 
 
 def open_record(
@@ -27,6 +32,8 @@ def open_record(
     except OSError as error:
         text = f"can't use {options.state_dir}: {error.strerror or error}"
         record = None
+        if not options.resume:
+            _log.warning("%s; this copy can't be gone on with, should it be ended", text)
     if record is None and options.resume:
         raise CopyError(text)
     return record
@@ -99,5 +106,6 @@ async def _check_unused(source: Source, writer: QueueWriter) -> QueueStats | Non
         return None
     raise CopyError(
         "there is no record of an earlier copy of this source to this queue, and the queue "
-        "has lines: leave out --resume to add all lines of the source to it"
+        "has lines: leave out --resume to add all lines of the source to it (a record is found "
+        "by the URL as it is written: another name of the same host is another queue)"
     )

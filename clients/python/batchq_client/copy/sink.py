@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from batchq_client.copy.addresses import LocalAddress, PathAddress
 from batchq_client.copy.commits import Mark
@@ -35,6 +35,9 @@ class Sink(ABC):
         name: for messages.
         thread: does the writing.
     """
+
+    keep_seconds: ClassVar[float]
+    """How long a copy that failed waits for ``keep``."""
 
     def __init__(self, fd: int, name: str, thread: BlockingThread) -> None:
         self._fd = fd
@@ -113,6 +116,8 @@ class FileSink(Sink):
         path: the destination.
         thread: does the writing.
     """
+
+    keep_seconds = 10.0
 
     def __init__(self, part: Part, path: Path, thread: BlockingThread) -> None:
         super().__init__(part.fd, str(path), thread)
@@ -198,6 +203,9 @@ class StreamSink(Sink):
         linger: seconds for which the ``\n`` is held.
         owned: close it at the end.
     """
+
+    keep_seconds = 0.5
+    """Whoever reads it may read no more: then nothing can be kept."""
 
     def __init__(
         self, fd: int, name: str, thread: BlockingThread, *, linger: float, owned: bool

@@ -1,0 +1,41 @@
+"""Where a reader's bytes go, when nobody takes them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.clock import VirtualTimeLoop, advance, settle
+
+from batchq_client.copy.jobs import _keep
+from batchq_client.copy.sink import StreamSink
+from batchq_client.copy.threads import BlockingThread
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualTimeLoop]:
+    loop = VirtualTimeLoop()
+    yield loop
+    loop.close()
+
+
+def test_a_copy_that_ends_does_not_wait_for_who_reads_no_more(loop: VirtualTimeLoop) -> None:
+    reads, writes = os.pipe()
+
+    async def ends() -> None:
+        thread = BlockingThread("test")
+        sink = StreamSink(writes, "a pipe", thread, linger=0.1, owned=True)
+        writing = asyncio.create_task(sink.write(b"x" * 10**6 + b"\n"))
+        await settle()
+        writing.cancel()
+        keeping = asyncio.create_task(_keep(sink, KeyboardInterrupt()))
+        await settle()
+        assert not keeping.done()
+        await advance(0.5)
+        assert keeping.done()
+        sink.close()
+
+    loop.run_until_complete(ends())
+    os.close(reads)
