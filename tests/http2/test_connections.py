@@ -143,7 +143,9 @@ def test_the_server_takes_its_limit_from_a_flag() -> None:
 
 def test_the_flag_is_in_the_help() -> None:
     told = CliRunner().invoke(batchq.cli.server.server, ["--help"], terminal_width=200).output
-    assert "[env var: BATCHQ_MAX_CONNECTIONS; default: 4096; 1<=x<=2147483647]" in " ".join(told.split())
+    assert "[env var: BATCHQ_MAX_CONNECTIONS; default: 4096; 1<=x<=2147483647]" in " ".join(
+        told.split()
+    )
 
 
 def test_refusals_are_counted_into_one_line_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
