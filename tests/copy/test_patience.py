@@ -68,6 +68,16 @@ def test_pauses_grow_and_are_spread() -> None:
     assert len(set(first)) > 1, "clients that failed together don't come again together"
 
 
+def test_all_of_the_time_is_used() -> None:
+    for _ in range(20):
+        with Clocked(2) as clocked:
+            lasted = 0.0
+            with pytest.raises(CopyError):  # noqa: PT012
+                while True:
+                    lasted += clocked.pause(errors.NotSent("away"))
+            assert lasted == pytest.approx(2, abs=0.01)
+
+
 def test_a_success_gives_patience_back() -> None:
     with Clocked(3) as clocked:
         for _ in range(3):

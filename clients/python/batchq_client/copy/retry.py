@@ -135,7 +135,10 @@ class Patience:
             pause = max(pause, min(float(error.retry_after), _LONGEST_WAIT))
         if not isinstance(error, QueueFull):
             self._since = since = since if self._since is None else self._since
-            if now + pause - since > self._seconds and (self._waited or not self._seconds):
+            left = since + self._seconds - now
+            if left > 0:
+                pause = min(pause, left)  # the last try comes when time is over, not before
+            elif self._waited or not self._seconds:
                 self._calm()
                 lasted = max(self._seconds, round(now - since))
                 raise CopyError(f"{error} (for {lasted:g} s)") from error
