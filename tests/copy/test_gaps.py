@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from subprocess import Popen
 from uuid import uuid4
@@ -10,6 +11,10 @@ import httpx
 import pytest
 from support.copies import batchq, said, start
 from support.servers import ServerProcess
+
+from batchq_client.copy.digest import PayloadDigest
+from batchq_client.copy.part import open_part
+from batchq_client.copy.commits import Mark
 
 LINES = [b"%06d of many\n" % number for number in range(20_000)]
 LONG = 3600.0
@@ -38,8 +43,8 @@ class Queue:
         assert answer.headers["batch-lines"] == str(lines)
         return str(answer.headers.get("batch-lease"))
 
-    def end(self, verb: str, lease: str) -> None:
-        answer = httpx.post(f"{self.base}/{verb}/{self.name}", params={"lease": lease})
+    def end(self, verb: str, *leases: str) -> None:
+        answer = httpx.post(f"{self.base}/{verb}/{self.name}", params={"lease": list(leases)})
         assert answer.is_success
 
     def stats(self) -> tuple[int, int]:
@@ -103,6 +108,29 @@ def test_lines_out_on_two_leases_that_come_back_in_the_other_order(
         queue.end("release", lease)
     assert end_of(reader) == (0, b"")
     assert target.read_bytes() == b"".join(LINES)
+
+
+def test_lines_that_came_before_come_back_ahead_of_those_that_are_missing(
+    queue: Queue, target: Path
+) -> None:
+    """A reader was killed when its first lines were safe, before it could acknowledge them."""
+    queue.push(LINES[:6])
+    queue.close()
+    leases = [queue.take(1) for _ in range(4)]
+    safe = b"".join(LINES[:3])
+    digest = PayloadDigest()
+    digest.update(safe)
+    left = open_part(target, queue.url, resume=False)
+    os.write(left.fd, safe)
+    told = httpx.get(f"{queue.base}/queues/{queue.name}").json()
+    left.note(Mark(told["queue_id"], 3, len(safe)), digest.text(unterminated=False))
+    left.journal.close()
+    os.close(left.fd)
+    one_line = ("--batch-bytes", str(len(LINES[0])), "--wait", "0.2", "--in-flight", "1")
+    reader = waiting("--resume", *one_line, queue.url, target)
+    queue.end("release", *leases)
+    assert end_of(reader) == (0, b"")
+    assert target.read_bytes() == b"".join(LINES[:6])
 
 
 @pytest.mark.parametrize("first", [0, 1000])

@@ -64,11 +64,19 @@ class Others:
         self._seen = self._since = None
         self._told = False
 
+    def came_before(self) -> None:
+        """A pull brought lines from before the missing ones, so that it could not bring these.
+
+        Lines that the destination has already come again where their lease ran out.
+        """
+        self._seen = None
+
     async def fate(self) -> Fate:
         """Finds out about lines that are missing, with no pull under way but one that waits.
 
         They are gone when nobody has lines, and a pull that was sent after that was known
-        did not bring them: so this is asked at least twice where lines are ready.
+        brought none from before their place and not them: so this is asked at least twice
+        where lines are ready.
 
         Raises:
             QueueGone: the life that is read is over.

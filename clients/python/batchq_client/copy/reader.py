@@ -164,6 +164,8 @@ class QueueReader:
             batch = answer if isinstance(answer, Pulled) else None
             if batch is not None:
                 self._leases.took(batch)
+                if batch.offset < self._order.next_offset:
+                    self._others.came_before()
             try:
                 due += self._order.answered(pull.number, batch, self._pulls.numbers)
             except ValueError as error:
