@@ -12,9 +12,9 @@ import pytest
 from support.copies import batchq, said, start
 from support.servers import ServerProcess
 
+from batchq_client.copy.commits import Mark
 from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.part import open_part
-from batchq_client.copy.commits import Mark
 
 LINES = [b"%06d of many\n" % number for number in range(20_000)]
 LONG = 3600.0
