@@ -30,6 +30,10 @@ format: $(VENV)/.dev ## Bring the code into its form
 
 bench: peers $(VENV)/.bench ## Measure against the peers (about half an hour)
 	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks run --only growth --seconds 400 \
+		--output benchmarks/results/growth.json
+	$(BIN)/python -m benchmarks report --input benchmarks/results/growth.json \
+		--output docs/benchmarks/growth
 	$(BIN)/python -m benchmarks run --only cures
 	$(BIN)/python -m benchmarks report
 	$(BIN)/python -m benchmarks run --store sqlite --only copy --only sqlite --only backlog --seconds 700 \

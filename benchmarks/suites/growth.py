@@ -139,7 +139,7 @@ def _queues(context: Context, growth: Growth) -> None:
     """Give each sample a fresh server and the same number of requests."""
     counts = context.pick((1, 300), (1, 10, 100, 1000, 10_000))
     curves = {figure: Curve(figure, [(count, []) for count in counts]) for figure in FIGURES}
-    for number in context.budget.rounds(3, 5):
+    for number in context.budget.rounds(2, 3):
         for at, count in enumerate(counts):
             with ExitStack() as stack:
                 peer = context.server(

@@ -254,7 +254,10 @@ def _way(
     pid = 0
     if front:
         names = [str(half) for half in range(HALVES)]
-        shards = [Shard(half, "127.0.0.1", port) for half, port in zip(names, ports, strict=True)]
+        shards = [
+            Shard(half, f"127.0.1.{at}", port)
+            for at, (half, port) in enumerate(zip(names, ports, strict=True), 1)
+        ]
         port, pid = _haproxy(context, stack, front, shards, first(names))
         ports = [port, port]
     drivers = []
@@ -275,8 +278,8 @@ def _haproxy(
     """Start HAProxy; give its port and process id."""
     port = process.free_port()
     text = render(Front(shards=shards, layout=layout, bind=f"127.0.0.1:{port}", log="", check=60.0))
-    # No two shards may be at one address, and here one server is all of them.
-    text = re.sub(rf"\b127\.0\.1\.\d+:{shards[0].port}\b", f"127.0.0.1:{shards[0].port}", text)
+    # No two shards may be at one address, and here one server may be several of them.
+    text = re.sub(r"\b127\.0\.1\.\d+:", "127.0.0.1:", text)
     if name == "stock":
         text = "".join(line for line in text.splitlines(True) if "    tune." not in line)
     config: Path = context.directory / f"{name}.cfg"
