@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,15 @@ def loop() -> Iterator[VirtualTimeLoop]:
     loop.close()
 
 
+async def _begun(reads: int) -> None:
+    """Returns when something can be read from a pipe."""
+    loop = asyncio.get_running_loop()
+    arrived = loop.create_future()
+    loop.add_reader(reads, arrived.set_result, None)
+    await arrived
+    loop.remove_reader(reads)
+
+
 def test_a_copy_that_ends_does_not_wait_for_who_reads_no_more(loop: VirtualTimeLoop) -> None:
     reads, writes = os.pipe()
 
@@ -28,7 +38,7 @@ def test_a_copy_that_ends_does_not_wait_for_who_reads_no_more(loop: VirtualTimeL
         thread = BlockingThread("test")
         sink = StreamSink(writes, "a pipe", thread, linger=0.1, owned=True)
         writing = asyncio.create_task(sink.write(b"x" * 10**6 + b"\n"))
-        await settle()
+        await _begun(reads)
         writing.cancel()
         keeping = asyncio.create_task(_keep(sink, KeyboardInterrupt()))
         await settle()
@@ -39,3 +49,26 @@ def test_a_copy_that_ends_does_not_wait_for_who_reads_no_more(loop: VirtualTimeL
 
     loop.run_until_complete(ends())
     os.close(reads)
+
+
+def test_lines_whose_writing_was_cancelled_before_it_began_are_out_whole(
+    loop: VirtualTimeLoop,
+) -> None:
+    reads, writes = os.pipe()
+
+    async def ends() -> None:
+        thread, goes_on = BlockingThread("test"), threading.Event()
+        sink = StreamSink(writes, "a pipe", thread, linger=0.1, owned=True)
+        thread.submit(goes_on.wait)
+        writing = asyncio.create_task(sink.write(b"one\n"))
+        await settle()
+        writing.cancel()
+        keeping = asyncio.create_task(_keep(sink, KeyboardInterrupt()))
+        await settle()
+        goes_on.set()
+        await keeping
+        sink.close()
+
+    loop.run_until_complete(ends())
+    with os.fdopen(reads, "rb") as pipe:
+        assert pipe.read() == b"one\n"

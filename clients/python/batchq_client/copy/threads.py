@@ -34,7 +34,11 @@ class BlockingThread:
         self._thread.start()
 
     def submit(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
-        """Asks for a call; the future gives its result. Cancelling it does not stop the call."""
+        """Asks for a call; the future gives its result.
+
+        The call is made also where the future is cancelled before it begins: what was
+        written before and is written after goes together.
+        """
         future: asyncio.Future[_T] = self._loop.create_future()
         # Whoever asked may have left meanwhile: then nobody wants to know of a failure.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -55,8 +59,6 @@ class BlockingThread:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             call, future = job
-            if future.cancelled():
-                continue
             try:
                 result = call()
             except BaseException as error:  # noqa: BLE001  it is raised where it is awaited
