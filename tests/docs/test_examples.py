@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 from support.redis_servers import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,14 +59,6 @@ def matches(expected: list[str], output: str) -> bool:
         ".*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") for line in expected
     )
     return re.fullmatch(pattern + r"\n*", output, re.DOTALL) is not None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 def run(commands: list[str], folder: Path, path: str) -> list[str]:

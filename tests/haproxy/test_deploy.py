@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support.copies import environment
-from support.haproxy import checked, free_port, wait_until
+from support.haproxy import checked, wait_until
+from support.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "batchq@.service"

@@ -16,7 +16,8 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from support.clients import client_of
 from support.curl import VERSIONS, started_curl
-from support.haproxy import Cluster, HaproxyProcess, free_port, wait_until
+from support.haproxy import Cluster, HaproxyProcess, wait_until
+from support.ports import free_port
 from support.problems import problem_of
 
 from batchq.haproxy import Front, Shard, first, render

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from support.redis_servers import RedisServer, free_port, until
+from support.ports import free_port
+from support.redis_servers import RedisServer, until
 from support.redis_stores import until_tried
 from support.servers import ServerProcess
 

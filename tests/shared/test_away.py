@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.redis_servers import RedisServer, cluster, free_port, sentinels
+from support.ports import free_port
+from support.redis_servers import RedisServer, cluster, sentinels
 from support.servers import ServerProcess
 from support.shared import Copies, accounted, killed
 

