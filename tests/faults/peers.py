@@ -48,12 +48,58 @@ class _Closing(httpcore.AnyIOBackend):
             await stream.aclose()
 
 
+class _OneReader(httpcore.AsyncHTTP2Connection):
+    """Of all that wait for an answer one reads; whatever came, all look whether it is theirs.
+
+    With httpcore's own (1.0) they queue for a lock, and the one whose turn it is reads on: an
+    answer that is here already waits until the server says something else. A batch that was
+    refused would not be sent again for as long as those after it are parked for want of it.
+    """
+
+    _came: asyncio.Event | None = None
+
+    async def _receive_events(
+        self, request: httpcore.Request, stream_id: int | None = None
+    ) -> None:
+        if self._came is not None:
+            await self._came.wait()
+            return
+        came = self._came = asyncio.Event()
+        try:
+            await super()._receive_events(request, stream_id)
+        finally:
+            self._came = None
+            came.set()
+
+
+class _Connection(httpcore.AsyncHTTPConnection):
+    """Speaks HTTP/2 by a ``_OneReader``."""
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        async with self._request_lock:
+            if self._connection is None:
+                try:
+                    stream = await self._connect(request)
+                except BaseException:
+                    self._connect_failed = True
+                    raise
+                self._connection = _OneReader(self._origin, stream)
+        return await super().handle_async_request(request)
+
+
+class _Pool(httpcore.AsyncConnectionPool):
+    """Opens such connections."""
+
+    def create_connection(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        return _Connection(origin, network_backend=self._network_backend)
+
+
 @asynccontextmanager
 async def patient_client(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that speaks HTTP/2, and leaves nothing open whatever happened to it."""
     backend = _Closing()
     transport = httpx.AsyncHTTPTransport()
-    transport._pool = httpcore.AsyncConnectionPool(http1=False, http2=True, network_backend=backend)
+    transport._pool = _Pool(network_backend=backend)
     try:
         async with httpx.AsyncClient(base_url=url, transport=transport, timeout=30.0) as client:
             yield client
@@ -170,7 +216,11 @@ class Writer:
     async def push_all(
         self, batches: Sequence[bytes], window: int, before: Callable[[int], None]
     ) -> None:
-        """Pushes batches, several at a time; ``before`` is told each one's number."""
+        """Pushes batches, several at a time; ``before`` is told each one's number.
+
+        A gap that stays until the server gives it up fails: none of them was left out, so that
+        something has stood still for half a minute.
+        """
         self.account_order(batches)
         assert (await self.push(0, batches[0])).is_success
         room = asyncio.Semaphore(window)
