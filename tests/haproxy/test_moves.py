@@ -77,6 +77,7 @@ async def test_a_shard_is_added_as_the_page_says(page: Documented, tmp_path: Pat
         await client.push(opened, b"more\n")
 
         await told_of_the_move(client, moved[3], busy.queue_id)
+    (tmp_path / "end").touch()
     for copy in (writer, reader):
         _, errors = await asyncio.wait_for(copy.communicate(), 60)
         assert copy.returncode == 0, errors
@@ -106,12 +107,17 @@ async def only_held(url: str, held: list[str], others: list[str]) -> None:
 async def copying(
     url: str, queue: str, folder: Path
 ) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
-    """A slow writer and its reader: the file is handed over bit by bit."""
+    """A slow writer and its reader, under way: the file is handed over bit by bit.
+
+    The last bit waits until there is a file ``end``.
+    """
     slow = (
-        "import sys, time\n"
-        "for at, line in enumerate(open(sys.argv[1], 'rb')):\n"
-        "    sys.stdout.buffer.write(line)\n"
-        "    if at % 3000 == 0: sys.stdout.buffer.flush(); time.sleep(0.25)\n"
+        "import os, sys, time\n"
+        "lines = open(sys.argv[1], 'rb').readlines()\n"
+        "for at in range(0, len(lines), 3000):\n"
+        "    while at + 3000 >= len(lines) and not os.path.exists('end'): time.sleep(0.05)\n"
+        "    sys.stdout.buffer.writelines(lines[at:at + 3000])\n"
+        "    sys.stdout.buffer.flush(); time.sleep(0.25)\n"
     )
     python = sys.executable
     command = f'{python} -c "$SLOW" other | {python} -m batchq copy --quiet - {url}/{queue}'
@@ -123,7 +129,12 @@ async def copying(
         sys.executable, "-m", "batchq", "copy", "--quiet", f"{url}/{queue}", "other.copy",
         cwd=folder, env=environment(), stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    await asyncio.to_thread(wait_until, partial(_is_there, folder / "other.copy.part"))
     return writer, reader
+
+
+def _is_there(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 async def test_busy_queues_stay_and_their_copies_go_on(page: Documented, tmp_path: Path) -> None:
@@ -139,10 +150,6 @@ async def test_busy_queues_stay_and_their_copies_go_on(page: Documented, tmp_pat
     pinned_writer, pinned_reader = await copying(page.url, gone, _folder(tmp_path, "gone"))
     async with Client(page.url) as client:
         await client.push(resting, b"rests\n")
-        async with asyncio.timeout(30):
-            while busy not in await _all_queues(page):
-                pass
-
         await asyncio.to_thread(page.run, page.prepare.replace("--was", f"--stay {busy} --was"))
         assert page.layout("next.cfg").shard_of(busy) == was.shard_of(busy)
         await asyncio.to_thread(page.run, page.hold)
@@ -153,6 +160,8 @@ async def test_busy_queues_stay_and_their_copies_go_on(page: Documented, tmp_pat
         page.up("d")
         await unheld(client, resting)
         assert getattr(await client.pull(resting, wait=0), "data", None) == b"rests\n"
+    for folder in (tmp_path, tmp_path / "gone"):
+        (folder / "end").touch()
     for copy in (writer, reader):
         _, errors = await asyncio.wait_for(copy.communicate(), 60)
         assert copy.returncode == 0, errors
@@ -179,10 +188,6 @@ def _folder(parent: Path, name: str) -> Path:
     folder.mkdir()
     (folder / "other").write_bytes((parent / "other").read_bytes())
     return folder
-
-
-async def _all_queues(page: Documented) -> list[str]:
-    return [name for shard in "abc" for name in await queues_of(page.url, shard)]
 
 
 async def test_the_hold_is_over_when_every_old_process_has_gone(

@@ -16,8 +16,12 @@ SECONDS = 60.0
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, in which a warning is an error."""
-    return {**os.environ, "PYTHONWARNINGS": "error", **(extra or {})}
+    """This process's environment, in which a warning is an error.
+
+    It says nothing of a terminal's size, as a process that runs tests side by side does.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return {**own, "PYTHONWARNINGS": "error", **(extra or {})}
 
 
 def batchq(

@@ -21,6 +21,7 @@ from support.servers import ServerProcess
 from batchq.haproxy import Front, Layout, Shard, first, render, slot_of
 
 _SECONDS = 30.0
+_SIGNAL_SECONDS = 5.0
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:
@@ -28,7 +29,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(holds.__name__)
+            raise TimeoutError(getattr(holds, "__name__", repr(holds)))
         time.sleep(0.01)
 
 
@@ -107,8 +108,16 @@ class HaproxyProcess:
     def reload(self) -> list[int]:
         """Takes the configuration up; gives the workers that may still serve by the old one."""
         old = self.workers()
-        self.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: bool(set(self.workers()) - set(old)))
+        give_up = time.monotonic() + _SECONDS
+        while True:
+            self.process.send_signal(signal.SIGUSR2)
+            try:
+                wait_until(lambda: bool(set(self.workers()) - set(old)), _SIGNAL_SECONDS)
+                break
+            except TimeoutError:
+                # A master that has not quite started, or reloads just now, misses the signal.
+                if time.monotonic() > give_up:
+                    raise
         wait_until(self._accepts)
         return old
 

@@ -35,7 +35,7 @@ class Terminal:
 
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ATTACH, *obedient(*COMMAND, *arguments)],
-            env={**environment(), "TERM": "xterm-256color"},
+            env=environment({"TERM": "xterm-256color"}),
             stdin=theirs,
         )
         os.close(theirs)
