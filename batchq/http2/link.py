@@ -45,7 +45,13 @@ class Link(asyncio.BufferedProtocol):
         self._connection = connection
         self._view = buffer.view
         self._lost = lost
+        self._transport: asyncio.Transport | None = None
         self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Read from a transport from now on."""
+        # uvloop's transports have the same methods and another base class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return where the next bytes go."""
@@ -57,9 +63,26 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Act on what came."""
-        end = len(self._tail) + nbytes
+        end, bodies = len(self._tail) + nbytes, self._connection.bodies
         used = self._connection.receive(self._view, end)
         self._tail = bytes(self._view[used:end]) if used < end else b""
+        if end == len(self._view) and self._connection.bodies > bodies:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        """Let a request that has come whole be begun before more is read.
+
+        While reads fill the buffer, libuv reads on, up to 32 times (``uv__read``), before
+        anything else runs: requests that came together would all wait for the last of them.
+        """
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def feed(self, data: bytes) -> None:
         """Act on bytes that something else has read."""
@@ -82,6 +105,7 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
+        self._transport = None
         self._connection.lost()
         self._lost(exc)
 
@@ -93,6 +117,7 @@ def take_over(transport: asyncio.Transport, link: Link, reader: asyncio.StreamRe
     """
     transport.pause_reading()
     transport.set_protocol(link)
+    link.connection_made(transport)
     # A stream reader gives its buffer away only through a coroutine; this one never
     # waits, as the end of the stream is known by then.
     reader.feed_eof()

@@ -29,6 +29,7 @@ class FrameReader:
         self.settings = settings
         self.closed = False
         self.reads = 0  # how often something came
+        self.bodies = 0  # how many have ended
         self._block_limit = max(2 * settings.max_header_list_size, 2**14)
         self._preface = frames.PREFACE
         self._settled = False  # the client's first SETTINGS has come
@@ -63,6 +64,7 @@ class FrameReader:
                     return pos
             if self._ends:
                 self._ends = False
+                self.bodies += 1
                 self.body_end(self._target)
             if end - pos < HEADER_SIZE:
                 return pos

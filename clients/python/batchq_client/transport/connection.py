@@ -54,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self._scanner = FrameScanner(self, settings.max_frame_size)
         self._buffer = memoryview(bytearray(settings.read_buffer))
         self._buffered = 0  # bytes of a frame header that is not complete
+        self._answered = False  # by what was read last, an answer is complete
         self._streams: dict[int, Stream] = {}
         self._reserved = 0  # places promised to requests that have not opened a stream
         self._next_stream_id = 1
@@ -192,6 +193,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._end is not None:
             return
         end = self._buffered + nbytes
+        self._answered = False
         self._keepalive.heard()
         try:
             used = self._scanner.feed(self._buffer[:end])
@@ -205,6 +207,22 @@ class Connection(asyncio.BufferedProtocol):
         if left:
             self._buffer[:left] = bytes(self._buffer[used:end])
         self._sender.schedule_if_needed()
+        if self._answered and end == len(self._buffer):
+            self._give_way()
+
+    def _give_way(self) -> None:
+        """Let who waits for an answer go on before more is read.
+
+        While reads fill the buffer, libuv reads on, up to 32 times (``uv__read``), before
+        anything else runs: answers that come together would all be late by the last of them.
+        """
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def eof_received(self) -> None:
         """The peer will send nothing more: no stream can end any more."""
@@ -248,6 +266,7 @@ class Connection(asyncio.BufferedProtocol):
         if length:
             stream.data_came(payload, length)
         if end_stream:
+            self._answered = True
             self._ended(stream)
 
     def on_control(self, frames: bytes) -> None:
