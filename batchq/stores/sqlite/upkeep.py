@@ -31,6 +31,10 @@ _GIVE_BACK_STEP: Final = 4 * MIB // PAGE_SIZE
 """Free pages that are given back at once: pages behind them have to move."""
 
 
+_LOOK_AFTER: Final = 8
+"""Commits between looks at the database's free pages, while there is more to write. A look after
+each would hold up the next: it asks SQLite several things, and waits its turn each time."""
+
 _IDLE_SHARE: Final = 2
 _BUSY_SHARE: Final = 8
 """Free pages are given back when at most one page in so many is in use. Those in use may have
@@ -57,6 +61,7 @@ class Upkeep:
         self._wal_pages = 0
         self._moved = True
         self._shrunk = False
+        self._commits = 0
         self.stuck = False
         connection.set_wal_hook(self._note_wal)
 
@@ -76,12 +81,20 @@ class Upkeep:
         """Bytes on the disk that hold nothing, and are kept for new lines."""
         return self._free_pages * PAGE_SIZE + self._spare.reusable
 
-    def after_commit(self) -> None:
-        """Does what is due while there is more to write. Raises what a checkpoint raises."""
+    def after_commit(self) -> bool:
+        """Does what is due while there is more to write. Raises what a checkpoint raises.
+
+        Tells whether the room in the files may be quite another now.
+        """
         self._spare.after_commit(all_of_it=self.stuck)
-        self._give_back(_BUSY_SHARE)
+        self._commits += 1
+        looks = self.stuck or self._commits % _LOOK_AFTER == 0
+        if looks:
+            self._give_back(_BUSY_SHARE)
         if self.stuck or self._wal_pages >= self._due:
             self.checkpoint()
+            return True
+        return looks
 
     def synced(self) -> None:
         """Is told that all commits are on the disk, where they are not so by themselves."""

@@ -229,8 +229,8 @@ class Writer:
         self._told.committed(group)
         if self._sync_every is not None and self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
-        self._upkeep.after_commit()
-        self._note_space()
+        if self._upkeep.after_commit():
+            self._note_space()
 
     def _written(self, group: list[Change]) -> bool:
         """Writes one transaction; where there is no room, tells so and takes new orders."""
