@@ -3,7 +3,8 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Files of tests that run side by side: they wait more than they compute.
+# Files of tests that run side by side: they wait more than they compute. Not those with the
+# fewest tests last: these take the longest.
 JOBS ?= 3
 # The oldest Python that is supported comes first: what works there works on the newer ones.
 PYTHON ?= $(shell .ci/python)
@@ -18,7 +19,7 @@ demo: $(VENV)/.run ## Copy a real file of over a million lines through a server
 	$(BIN)/python -m benchmarks.demo
 
 test: deps $(VENV)/.bench ## Run every test
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: deps $(VENV)/.bench ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check .
