@@ -91,7 +91,7 @@ class _Pool(httpcore.AsyncConnectionPool):
     """Opens such connections."""
 
     def create_connection(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
-        return _Connection(origin, network_backend=self._network_backend)
+        return _Connection(origin, http1=False, http2=True, network_backend=self._network_backend)
 
 
 @asynccontextmanager
