@@ -145,6 +145,7 @@ async def sent_until_answered(
         except httpx.TransportError:
             await asyncio.sleep(_PAUSE)
             continue
+        assert answer.status_code != 500, answer.text  # the server's fault, whatever befell it
         if answer.status_code < 500:
             return answer, times
         await asyncio.sleep(_PAUSE)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
+from redis.asyncio.client import PubSub
 from support.redis_stores import until_tried
 
 from batchq.lines import batch_of
@@ -88,6 +89,38 @@ async def test_all_queues_are_heard_of_through_one_subscription(
         await first.push(PushRequest(name, batch_of(b"a\n")))
     async with asyncio.timeout(SECONDS):
         assert all(isinstance(answer, Pulled) for answer in await asyncio.gather(*pulls))
+
+
+async def test_a_queue_that_is_waited_for_while_the_subscription_begins_is_heard_of(
+    two: tuple[RedisStore, RedisStore],
+) -> None:
+    first, second = two
+    open_, begun, go = second._subscription.open, asyncio.Event(), asyncio.Event()
+
+    async def slow(node: str) -> PubSub:
+        pubsub = await open_(node)
+        subscribe = pubsub.subscribe
+
+        async def subscribed(*channels: str) -> None:
+            begun.set()
+            await go.wait()
+            await subscribe(*channels)
+
+        pubsub.subscribe = subscribed  # type: ignore[method-assign,assignment]
+        return pubsub
+
+    second._subscription.open = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(SECONDS):
+        early = asyncio.ensure_future(second.pull(PullRequest("early", wait=60)))
+        await begun.wait()
+        late = asyncio.ensure_future(second.pull(PullRequest("late", wait=60)))
+        while second._subscription.busy < 2:  # noqa: ASYNC110  the store tells nobody
+            await asyncio.sleep(0)
+        go.set()
+        for name, pull in (("early", early), ("late", late)):
+            await until_tried(second, name)
+            await first.push(PushRequest(name, batch_of(b"a\n")))
+            assert isinstance(await pull, Pulled)
 
 
 @pytest.mark.parametrize("exists", [True, False])

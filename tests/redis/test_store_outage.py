@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from redis.asyncio.client import PubSub
 from support.redis_single import SingleRedis
 
 from batchq import errors
@@ -121,7 +122,8 @@ async def test_what_other_servers_did_meanwhile_is_not_missed(
     parked = asyncio.ensure_future(over.push(push(b"c\n", 1)))
     while (await over.stats("q", None)).parked_pushes < 1:  # noqa: ASYNC110  the store tells nobody
         await asyncio.sleep(0.01)
-    over._subscription._client = _Nowhere()  # type: ignore[assignment]
+    open_ = over._subscription.open
+    over._subscription.open = _nowhere  # type: ignore[method-assign,assignment]
     pubsub: Any = over._subscription._by_node[""]._pubsub
     assert pubsub.connection is not None
     await pubsub.connection.disconnect()
@@ -131,7 +133,7 @@ async def test_what_other_servers_did_meanwhile_is_not_missed(
         await other.push(push(b"b\n", 0))
     finally:
         await other.stop()
-    over._subscription._client = over._link._client
+    over._subscription.open = open_  # type: ignore[method-assign]
     async with asyncio.timeout(SECONDS):
         answer = await pull
         assert (await parked).offset == 1
@@ -139,9 +141,8 @@ async def test_what_other_servers_did_meanwhile_is_not_missed(
     assert answer.data.startswith(b"b\n")
 
 
-class _Nowhere:
-    def pubsub(self) -> None:
-        raise OSError("no way")
+async def _nowhere(_node: str) -> PubSub:
+    raise OSError("no way")
 
 
 async def test_a_wait_that_ends_while_it_is_away_is_told_so(

@@ -18,6 +18,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
 from batchq.stores.redis.keys import DEFAULT_PREFIX
@@ -311,17 +312,56 @@ async def close_client(client: Client) -> None:
             await sentinel.aclose()
 
 
-class _NodePubSub(PubSub):
-    """A subscription with a client of its own, which ends with it."""
+class _OwnPubSub(PubSub):
+    """A subscription on a connection of its own, which is made once and ends with it.
 
-    def __init__(self, client: Redis) -> None:
+    redis-py makes it anew in whichever task finds it broken, be it the one that listens, one
+    that subscribes, or both, and also after it was given back to the pool. Two then use it
+    side by side, and a call that the pool gives it to gets the answers of the third.
+    """
+
+    def __init__(self, client: Any) -> None:
         super().__init__(client.connection_pool)
         self._client = client
 
+    async def connect(self) -> None:
+        """Makes the connection, unless there is one.
+
+        Raises:
+            ConnectionError: it was there, and is lost.
+        """
+        connection: Any = self.connection
+        if connection is None:
+            await super().connect()  # type: ignore[no-untyped-call]
+        else:
+            _check(connection)
+
+    async def parse_response(
+        self,
+        block: bool = True,
+        timeout: float = 0,  # noqa: ASYNC109  the base class's
+    ) -> Any:
+        """Gives the next thing that is said.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        _check(self.connection)
+        return await super().parse_response(block, timeout)
+
+    async def _execute(self, conn: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
+        del conn
+        return await command(*args, **kwargs)
+
     async def aclose(self) -> None:
-        """Closes both."""
+        """Closes all that belongs to it."""
         await super().aclose()  # type: ignore[no-untyped-call]
-        await self._client.aclose()
+        await close_client(self._client)
+
+
+def _check(connection: Any) -> None:
+    if connection is None or not connection.is_connected:
+        raise RedisConnectionError("the subscription's connection is lost")
 
 
 async def open_pubsub(client: Client, node: str, target: Target) -> PubSub:
@@ -331,5 +371,5 @@ async def open_pubsub(client: Client, node: str, target: Target) -> PubSub:
         found = client.get_node(node_name=node) if node else client.get_default_node()
         if found is None:
             raise OSError(f"node {node} is no longer there")
-        return _NodePubSub(_one(target, found.host, int(found.port)))
-    return client.pubsub()  # type: ignore[attr-defined, no-any-return]
+        return _OwnPubSub(_one(target, found.host, int(found.port)))
+    return _OwnPubSub(open_client(target))

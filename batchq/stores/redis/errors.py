@@ -18,9 +18,16 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from batchq.errors import StoreUnavailable
 
-AWAY: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+AWAY: Final = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    OSError,
+    TimeoutError,
+    RuntimeError,
+)
 """All that redis-py raises when Redis can't be reached or refuses; what a cluster's client
-raises when it finds no node is no ``RedisError``."""
+raises when it finds no node is no ``RedisError``. uvloop raises a ``RuntimeError`` where
+something is written to a connection that was reset."""
 
 
 class Meaning(Enum):

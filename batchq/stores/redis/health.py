@@ -102,6 +102,9 @@ class Health:
         except AWAY as error:
             # One that refuses is there, and each call is told why.
             return meaning(error) in {Meaning.REFUSED, Meaning.MOVING}
+        except Exception as error:  # noqa: BLE001  without the probe it would be away for ever
+            _log.error("unexpected", exc_info=error)
+            return False
         return True
 
     async def stop(self) -> None:

@@ -231,7 +231,7 @@ class _Subscription:
         pubsub = self._pubsub
         if pubsub is not None:
             # Where this fails the listener notices, and asks for all channels anew.
-            with contextlib.suppress(*AWAY, RuntimeError):
+            with contextlib.suppress(*AWAY):
                 await getattr(pubsub, verb)(channel)
 
     async def _run(self) -> None:
@@ -242,6 +242,9 @@ class _Subscription:
                 await self._listen()
             except AWAY as error:
                 _log.info("the subscription ended: %s", error)
+                failed = error
+            except Exception as error:  # noqa: BLE001  nobody else would listen again
+                _log.error("unexpected", exc_info=error)
                 failed = error
             if self._pubsub is not None:
                 pause, failed = 0.05, None
@@ -259,7 +262,10 @@ class _Subscription:
     async def _listen(self) -> None:
         pubsub = await self._all.open(self._node)
         try:
-            await pubsub.subscribe(*self._wanted)
+            asked: set[str] = set()
+            while missing := self._wanted.keys() - asked:  # more may be wanted meanwhile
+                await pubsub.subscribe(*missing)
+                asked |= missing
         except BaseException:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
             raise
@@ -269,24 +275,29 @@ class _Subscription:
         self._pubsub = pubsub
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
-        pings = self._begin_pings(pubsub)
-        try:
-            missing = set(self._wanted)
-            async for message in pubsub.listen():
-                self._heard = loop.time()
-                channel = _text(message["channel"])
-                if message["type"] == "message":
-                    self._take(channel, message["data"])
-                elif message["type"] == "subscribe":
-                    if channel in self._wanted:
-                        self._wanted[channel].set()
-                    missing.discard(channel)
-                    if not missing:
-                        missing = {""}
-                        self._on_back()
-        finally:
-            if pings is not None:
-                pings.cancel()
+        async with asyncio.timeout(None) as silence:
+            pings = self._begin_pings(pubsub, silence)
+            try:
+                await self._hear(pubsub)
+            finally:
+                if pings is not None:
+                    pings.cancel()
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        loop = asyncio.get_running_loop()
+        missing = set(self._wanted)
+        async for message in pubsub.listen():
+            self._heard = loop.time()
+            channel = _text(message["channel"])
+            if message["type"] == "message":
+                self._take(channel, message["data"])
+            elif message["type"] == "subscribe":
+                if channel in self._wanted:
+                    self._wanted[channel].set()
+                missing.discard(channel)
+                if not missing:
+                    missing = {""}
+                    self._on_back()
 
     def _take(self, channel: str, data: bytes) -> None:
         """Passes an event on; a stranger's does no harm to the others."""
@@ -296,29 +307,29 @@ class _Subscription:
         except Exception as error:  # noqa: BLE001  anybody may publish anything there
             _log.warning("channel %s: not an event of batchq's (%r)", channel, error)
 
-    def _begin_pings(self, pubsub: PubSub) -> asyncio.Task[None] | None:
+    def _begin_pings(self, pubsub: PubSub, silence: asyncio.Timeout) -> asyncio.Task[None] | None:
         if self._seconds is None:
             return None
-        return asyncio.get_running_loop().create_task(self._ping(pubsub, self._seconds))
+        return asyncio.get_running_loop().create_task(self._ping(pubsub, self._seconds, silence))
 
-    async def _ping(self, pubsub: PubSub, seconds: float) -> None:
-        """Gives the connection up when it gives no sign of life for so many seconds."""
+    async def _ping(self, pubsub: PubSub, seconds: float, silence: asyncio.Timeout) -> None:
+        """Ends the listening when nothing gives a sign of life for so many seconds."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(seconds, _LEAST_PING_SECONDS))
             asked = loop.time()
-            with contextlib.suppress(*AWAY, RuntimeError):
+            with contextlib.suppress(*AWAY):
                 await pubsub.ping()
             await asyncio.sleep(seconds)
             if self._heard < asked:
                 _log.warning("the subscription gives no sign of life")
-                await self._close()
+                silence.reschedule(loop.time())
                 return
 
     async def _close(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
-            with contextlib.suppress(*AWAY, RuntimeError):
+            with contextlib.suppress(*AWAY):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
