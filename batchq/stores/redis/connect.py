@@ -317,7 +317,7 @@ class _OwnPubSub(PubSub):
 
     redis-py makes it anew in whichever task finds it broken, be it the one that listens, one
     that subscribes, or both, and also after it was given back to the pool. Two then use it
-    side by side, and a call that the pool gives it to gets the answers of the third.
+    side by side, and a call that the pool gives it to fails, or might get another's answer.
     """
 
     def __init__(self, client: Any) -> None:
