@@ -3,8 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Files of tests that run side by side: they wait more than they compute. Not those with the
-# fewest tests last: these take the longest.
+# Files of tests that run side by side: they wait more than they compute.
 JOBS ?= 3
 # The oldest Python that is supported comes first: what works there works on the newer ones.
 PYTHON ?= $(shell .ci/python)
@@ -18,6 +17,7 @@ help: ## Show this list
 demo: $(VENV)/.run ## Copy a real file of over a million lines through a server
 	$(BIN)/python -m benchmarks.demo
 
+# In the order of the files: those with the fewest tests, which xdist would take last, take longest.
 test: deps $(VENV)/.bench ## Run every test
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

@@ -39,11 +39,5 @@ class Libuv:
     def is_closing(self) -> bool:
         return False
 
-    def write(self, data: bytes) -> None:
-        pass
-
-    def writelines(self, pieces: list[bytes]) -> None:
-        pass
-
     def __getattr__(self, name: str) -> Any:
         return lambda *_args, **_named: None

@@ -6,7 +6,7 @@ import random
 import socket
 from typing import Final
 
-BUS: Final = 10_000
+_BUS: Final = 10_000
 """The port of a Redis node's bus, in a cluster, is this far above its own."""
 
 _PORTS: Final = range(12_000, 22_000)
@@ -20,7 +20,7 @@ def free_port() -> int:
     for _ in range(100):
         port = chance.choice(_PORTS)
         try:
-            for number in (port, port + BUS):
+            for number in (port, port + _BUS):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", number))
         except OSError:

@@ -54,7 +54,6 @@ class Connection(asyncio.BufferedProtocol):
         self._scanner = FrameScanner(self, settings.max_frame_size)
         self._buffer = memoryview(bytearray(settings.read_buffer))
         self._buffered = 0  # bytes of a frame header that is not complete
-        self._answered = False  # by what was read last, an answer is complete
         self._streams: dict[int, Stream] = {}
         self._reserved = 0  # places promised to requests that have not opened a stream
         self._next_stream_id = 1
@@ -192,8 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         """Take what was read."""
         if self._end is not None:
             return
-        end = self._buffered + nbytes
-        self._answered = False
+        end, streams = self._buffered + nbytes, len(self._streams)
         self._keepalive.heard()
         try:
             used = self._scanner.feed(self._buffer[:end])
@@ -207,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         if left:
             self._buffer[:left] = bytes(self._buffer[used:end])
         self._sender.schedule_if_needed()
-        if self._answered and end == len(self._buffer):
+        if end == len(self._buffer) and len(self._streams) < streams:
             self._give_way()
 
     def _give_way(self) -> None:
@@ -266,7 +264,6 @@ class Connection(asyncio.BufferedProtocol):
         if length:
             stream.data_came(payload, length)
         if end_stream:
-            self._answered = True
             self._ended(stream)
 
     def on_control(self, frames: bytes) -> None:
