@@ -21,6 +21,7 @@ from batchq.stores.sqlite.lines_file import LinesFile, lines_path
 from batchq.stores.sqlite.rows import ORIGIN
 from batchq.stores.sqlite.schema import APPLICATION_ID, FORMAT, MIGRATIONS, block_id
 from batchq.stores.sqlite.segments import ALIGN, SEGMENT, Segments
+from batchq.stores.sqlite.upkeep import Upkeep
 
 _LINE = b"x" * 1023 + b"\n"
 
@@ -312,3 +313,27 @@ async def test_a_large_backlog_leaves_the_page_cache(
         await pull_all(store)
         await tidied(store)
         assert left == []
+
+
+async def test_the_room_is_looked_at_after_each_commit_that_took_some(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pushes are let in by it; a look after each pull would hold up the next."""
+    looks: list[bool] = []
+    after_commit = Upkeep.after_commit
+
+    def noted(upkeep: Upkeep, *, frees: bool) -> bool:
+        looks.append(after_commit(upkeep, frees=frees))
+        return looks[-1]
+
+    monkeypatch.setattr(Upkeep, "after_commit", noted)
+    async with opened(path) as store:
+        for _ in range(16):
+            await push(store, _LINE)
+        await tidied(store)
+        assert looks == [True] * 16
+        looks.clear()
+        for _ in range(16):
+            await pull(store, max=1)
+        await tidied(store)
+    assert looks == [at % 8 == 7 for at in range(16)]

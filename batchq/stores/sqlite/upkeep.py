@@ -32,7 +32,7 @@ _GIVE_BACK_STEP: Final = 4 * MIB // PAGE_SIZE
 
 
 _LOOK_AFTER: Final = 8
-"""Commits between looks at the database's free pages, while there is more to write. A look after
+"""Commits between looks at the database's free pages, where they only free some. A look after
 each would hold up the next: it asks SQLite several things, and waits its turn each time."""
 
 _IDLE_SHARE: Final = 2
@@ -81,14 +81,18 @@ class Upkeep:
         """Bytes on the disk that hold nothing, and are kept for new lines."""
         return self._free_pages * PAGE_SIZE + self._spare.reusable
 
-    def after_commit(self) -> bool:
+    def after_commit(self, *, frees: bool) -> bool:
         """Does what is due while there is more to write. Raises what a checkpoint raises.
 
-        Tells whether the room in the files may be quite another now.
+        Args:
+            frees: the commit took no room in the files.
+
+        Returns:
+            Whether what is told of that room may be too much, or far too little, now.
         """
         self._spare.after_commit(all_of_it=self.stuck)
         self._commits += 1
-        looks = self.stuck or self._commits % _LOOK_AFTER == 0
+        looks = self.stuck or not frees or self._commits % _LOOK_AFTER == 0
         if looks:
             self._give_back(_BUSY_SHARE)
         if self.stuck or self._wal_pages >= self._due:

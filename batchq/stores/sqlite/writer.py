@@ -18,7 +18,7 @@ from typing import Final
 
 import apsw
 
-from batchq.broker import Append, Change
+from batchq.broker import Append, Change, Consume
 from batchq.model import MIB
 from batchq.stores.sqlite.errors import is_full
 from batchq.stores.sqlite.garbage import Budget
@@ -229,7 +229,7 @@ class Writer:
         self._told.committed(group)
         if self._sync_every is not None and self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
-        if self._upkeep.after_commit():
+        if self._upkeep.after_commit(frees=all(isinstance(each, Consume) for each in group)):
             self._note_space()
 
     def _written(self, group: list[Change]) -> bool:
