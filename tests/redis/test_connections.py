@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import uvloop
+from redis import exceptions
 from support.faults import Fault, Kind, Way
 from support.proxy import Proxy
 from support.redis_servers import RedisServer
 from support.redis_stores import until_tried
 
+from batchq.errors import StoreUnavailable
 from batchq.lines import batch_of
 from batchq.model import Pulled, PullRequest, PushRequest
 from batchq.stores.redis import RedisStore
@@ -169,3 +171,24 @@ async def test_changes_are_listened_to_again_however_the_subscription_failed(
         await second.stop()
     assert isinstance(answer, Pulled)
     assert answer.data == b"a\n"
+
+
+async def test_a_slot_that_moves_is_no_node_that_is_away(redis: RedisServer) -> None:
+    """redis-py closes connections that calls use when it looks around anew, as a move makes it."""
+    store = RedisStore(f"{redis.url}?prefix=moves")
+    await store.start()
+    try:
+        told = iter([exceptions.TryAgainError("TRYAGAIN Multiple keys request during rehashing")])
+
+        async def send(*_command: Any) -> Any:
+            raise next(told, exceptions.ConnectionError("Connection closed by server."))
+
+        store._link._send = send  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable, match="being moved"):
+            await store.stats("q", None)
+        assert store.failure() is None
+        with pytest.raises(StoreUnavailable, match="can't be reached"):
+            await store.stats("q", None)
+        assert store.failure() is not None
+    finally:
+        await store.stop()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio.client import PubSub
 from support.redis_single import SingleRedis
+from support.redis_stores import until_tried
 
 from batchq import errors
 from batchq.lines import batch_of
@@ -122,6 +123,7 @@ async def test_what_other_servers_did_meanwhile_is_not_missed(
     parked = asyncio.ensure_future(over.push(push(b"c\n", 1)))
     while (await over.stats("q", None)).parked_pushes < 1:  # noqa: ASYNC110  the store tells nobody
         await asyncio.sleep(0.01)
+    await until_tried(over, "q")
     open_ = over._subscription.open
     over._subscription.open = _nowhere  # type: ignore[method-assign,assignment]
     pubsub: Any = over._subscription._by_node[""]._pubsub

@@ -164,13 +164,9 @@ class Link:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + PATIENCE
         pause, doubtful, sent = _FIRST_PAUSE, False, False
+        moving: Exception | None = None
         while True:
-            if self.closed:
-                raise ShuttingDown("the server is shutting down; try again")
-            node = owner(self._client, key)
-            why = self.health.why(node)
-            if why is not None:
-                raise StoreUnavailable(why) if sent else NotSent(why)
+            node = self._owner(key, sent=sent)
             try:
                 answer = await attempt()
             except NotSent as error:
@@ -181,15 +177,34 @@ class Link:
                 if what is Meaning.REFUSED:
                     raise unavailable(error) from error
                 doubtful = doubtful or what is Meaning.UNKNOWN
+                if what is Meaning.MOVING:
+                    moving = error
                 if self.draining or loop.time() + pause > give_up:
-                    if what is not Meaning.MOVING:
+                    # A node that has said so is there, though the connection may since be closed:
+                    # redis-py does that when it looks around anew.
+                    if moving is None:
                         self.health.note_down(node, key, error)
-                    raise unavailable(error) from error
+                    raise unavailable(moving or error) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 self.health.note_up(node)
                 return answer, doubtful
+
+    def _owner(self, key: str, *, sent: bool) -> str:
+        """Tells on which node a key is, unless nothing may be asked there.
+
+        Args:
+            key: the key.
+            sent: the call may have had an effect by now.
+        """
+        if self.closed:
+            raise ShuttingDown("the server is shutting down; try again")
+        node = owner(self._client, key)
+        why = self.health.why(node)
+        if why is not None:
+            raise StoreUnavailable(why) if sent else NotSent(why)
+        return node
 
     async def _evaluate(self, script: Script, key: str, *args: Any) -> Any:
         try:
