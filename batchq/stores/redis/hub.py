@@ -38,9 +38,6 @@ _NOTED_SECONDS: Final = 600.0
 _ROUNDING: Final = 1e-6
 """Seconds by which a timer may come early: the loop's clock and ours differ by rounding."""
 
-_MOST_TOLD: Final = 32
-"""Calls that one call tells the fate of."""
-
 
 class Hub:
     """The shared state of one server.
@@ -101,16 +98,15 @@ class Hub:
         Raises:
             Unavailable: Redis is away; the call may be sent again.
         """
-        done, slot.done = slot.done[:_MOST_TOLD], slot.done[_MOST_TOLD:]
-        void, slot.void = slot.void[:_MOST_TOLD], slot.void[_MOST_TOLD:]
+        word = slot.fates.take(ending=slot.state.urgent)
         common: dict[str, Any] = {
             "from": self.me,
             "qb": self.limits.queue_bytes,
             "full": bool(slot.room) or None,
             "seen": self._seen.get(slot.name),
             "fresh": new_id(),
-            "done": done or None,
-            "void": [[op, lease, doubtful] for op, lease, doubtful in void] or None,
+            "done": word.done or None,
+            "void": word.void or None,
         }
         slot.uses += 1
         self._count += 1
@@ -118,10 +114,11 @@ class Hub:
         try:
             reply = await self.link.run(script, slot.key, common | args, data)
         except BaseException:
-            slot.done[:0], slot.void[:0] = done, void
+            slot.fates.not_told(word)
             raise
         finally:
             slot.uses -= 1
+        slot.fates.told(word)
         self.announced += reply.header.get("told", 0)
         self.learn(slot, reply.header["s"], sent)
         self.on_reply(slot)
@@ -131,7 +128,7 @@ class Hub:
         """Lets Redis forget a call: its answer has arrived, and no copy is on its way."""
         if doubtful:
             return
-        slot.done.append(op)
+        slot.fates.done.append(op)
         if slot.state.urgent or slot.waited_for:
             self.spawn(self._look(slot))
         else:
@@ -139,7 +136,7 @@ class Hub:
 
     def give_up(self, slot: Slot, op: str, lease: str | None, *, doubtful: bool) -> None:
         """Undoes a pull whose lines, if there are any, nobody wants."""
-        slot.void.append((op, lease, doubtful))
+        slot.fates.void.append((op, lease, doubtful))
         self.flush_soon(slot)
 
     def flush_soon(self, slot: Slot) -> None:
@@ -159,7 +156,7 @@ class Hub:
         slot.again = None
         if slot.waited_for and slot.stale:
             self.wake(slot)
-        elif slot.done or slot.void:
+        elif slot.fates:
             self.spawn(self._look(slot))
         else:
             self.tidy(slot)
@@ -168,7 +165,7 @@ class Hub:
         try:
             await self.look(slot)
         except Unavailable:
-            if slot.void or slot.done or slot.waited_for:
+            if slot.fates or slot.waited_for:
                 self.look_again(slot)
         self.tidy(slot)
 

@@ -15,6 +15,7 @@ from typing import Any
 from batchq.broker.state import ParkKey
 from batchq.broker.timers import Timer
 from batchq.model import CloseRequest, End, PullAnswer, PullRequest, Pushed, PushRequest
+from batchq.stores.redis.fates import Fates
 from batchq.stores.redis.state import State
 
 
@@ -134,8 +135,7 @@ class Slot:
         room: pushes that wait for room, in the order they came.
         parked_bytes, room_bytes: what these hold.
         lanes: one numbered batch of a producer is on its way at a time, by producer.
-        done: calls whose answers have arrived; Redis may forget them.
-        void: calls whose answers nobody wants: number, lease id, whether copies are on their way.
+        fates: what Redis has yet to be told of calls that are over.
         stale: what is known of it may be out of date.
         dirty: those who wait have to be looked at.
         pump: looks at them.
@@ -158,8 +158,7 @@ class Slot:
     parked_bytes: int = 0
     room_bytes: int = 0
     lanes: dict[str, Lane] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
-    void: list[tuple[str, str | None, bool]] = field(default_factory=list)
+    fates: Fates = field(default_factory=Fates)
     stale: bool = False
     dirty: bool = False
     pump: asyncio.Task[None] | None = None
@@ -190,5 +189,5 @@ class Slot:
     @property
     def idle(self) -> bool:
         """Nothing would be lost if it were forgotten, but what can be heard again."""
-        busy = self.uses or self.done or self.void or self.pump or self.following
+        busy = self.uses or self.fates or self.pump or self.following
         return not (busy or self.waited_for or self.due or self.again)

@@ -130,7 +130,7 @@ class RedisStore:
         """
         hub = self._opened()
         for slot in list(hub.slots.values()):
-            while slot.done or slot.void:
+            while slot.fates:
                 await hub.look(slot)
 
     def drain(self) -> None:

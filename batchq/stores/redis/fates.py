@@ -1,0 +1,82 @@
+"""What Redis has yet to be told of calls that are over.
+
+Each call to a queue takes some of it along. Calls overtake each other, on connections of
+their own: one that follows an answer may be run before the call that takes word of it. So
+what is on its way is taken along again where it would change an answer; Redis does nothing
+the second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+_MOST_TOLD: Final = 32
+"""Calls that one call tells the fate of."""
+
+Void = tuple[str, str | None, bool]
+"""Number, lease id, and whether copies of the call may still be on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one call takes along.
+
+    Attributes:
+        done: numbers of calls whose answers have arrived.
+        void: pulls whose lines nobody wants.
+        fresh_done, fresh_void: how many of them are not on their way by other calls, too; they
+            come first.
+    """
+
+    done: list[str]
+    void: list[Void]
+    fresh_done: int
+    fresh_void: int
+
+
+@dataclass(slots=True)
+class Fates:
+    """The calls to one queue of which Redis has to be told how they ended.
+
+    Attributes:
+        done: those whose answers have arrived; Redis may forget them.
+        void: pulls whose answers nobody wants.
+    """
+
+    done: list[str] = field(default_factory=list)
+    void: list[Void] = field(default_factory=list)
+    _telling_done: list[str] = field(default_factory=list)
+    _telling_void: list[Void] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.done or self.void)
+
+    def take(self, *, ending: bool) -> Word:
+        """Gives what a call is to take along.
+
+        Args:
+            ending: the queue ends when all answers have arrived, or someone waits for room.
+        """
+        done, void = self.done[:_MOST_TOLD], self.void[:_MOST_TOLD]
+        del self.done[:_MOST_TOLD], self.void[:_MOST_TOLD]
+        word = Word(done[:], void[:], len(done), len(void))
+        word.void.extend(self._telling_void[: _MOST_TOLD - len(void)])
+        if ending:
+            word.done.extend(self._telling_done[: _MOST_TOLD - len(done)])
+        self._telling_done += done
+        self._telling_void += void
+        return word
+
+    def told(self, word: Word) -> None:
+        """Redis knows."""
+        for op in word.done[: word.fresh_done]:
+            self._telling_done.remove(op)
+        for void in word.void[: word.fresh_void]:
+            self._telling_void.remove(void)
+
+    def not_told(self, word: Word) -> None:
+        """It is not known that Redis knows: the next call takes it along."""
+        self.told(word)
+        self.done[:0] = word.done[: word.fresh_done]
+        self.void[:0] = word.void[: word.fresh_void]
