@@ -60,6 +60,9 @@ UNHURRIED: Final = {
     "test_a_pull_cancelled_while_its_lines_leave_takes_nothing",
     "test_a_pull_acknowledges_first",
     "test_a_retry_waits_on_when_the_first_gets_lines_at_its_end",
+    "test_a_closed_queue_has_not_ended",
+    "test_close_tells_the_totals_and_then_every_reader_the_end",
+    "test_the_end_is_told_past_a_delete_to_those_who_pin_it",
     # A waiting pull may hear of a push and of the queue's end at the same time.
     "test_a_delete_before_a_pull_could_return_its_lines",
 }

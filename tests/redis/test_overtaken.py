@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from support.redis_held import Held
+from support.redis_stores import until_tried
 
 from batchq.lines import batch_of
 from batchq.model import CloseRequest, End, Pulled, PullRequest, PushRequest
@@ -40,3 +41,23 @@ async def test_lines_of_a_pull_whose_caller_left_are_there_for_the_next(store: R
     answer = await store.pull(PullRequest("q", max=9))
     assert isinstance(answer, Pulled)
     assert (answer.offset, answer.data) == (1, b"b\n")
+
+
+async def test_those_who_wait_get_lines_that_come_back_in_their_order(store: RedisStore) -> None:
+    await store.push(PushRequest("q", batch_of(b"a\nb\n")))
+    held = Held(store)
+    held.hold(scripts.PULL, answer=True)
+    leaving = asyncio.ensure_future(store.pull(PullRequest("q")))
+    await held.waits.wait()
+    first = asyncio.ensure_future(store.pull(PullRequest("q", max=1, wait=50)))
+    await until_tried(store, "q")
+    leaving.cancel()
+    held.let_go()
+    held.hold(scripts.LOOK)
+    await held.waits.wait()
+    second = asyncio.ensure_future(store.pull(PullRequest("q", max=1, wait=50)))
+    answers = [await first, await second]
+    assert [answer.offset for answer in answers if isinstance(answer, Pulled)] == [0, 1]
+    held.let_go()
+    with suppress(asyncio.CancelledError):
+        await leaving

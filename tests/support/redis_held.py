@@ -13,30 +13,35 @@ class Held:
     """Does what it is asked for; some of it later, so that what is asked after it overtakes it.
 
     Attributes:
-        waits: a command is held up.
+        waits: a command is held up, or its answer.
     """
 
     def __init__(self, store: RedisStore) -> None:
         self._client = store._link._client
         store._link._client = self
         self._script: str | None = None
+        self._answer = False
         self._go = asyncio.Event()
         self.waits = asyncio.Event()
 
-    def hold(self, script: Script) -> None:
-        """The next run of a script is held up."""
-        self._script = script.sha
+    def hold(self, script: Script, *, answer: bool = False) -> None:
+        """The next run of a script is held up; or its answer is."""
+        self._script, self._answer = script.sha, answer
+        self._go, self.waits = asyncio.Event(), asyncio.Event()
 
     def let_go(self) -> None:
         """What is held up goes on."""
         self._go.set()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] == "EVALSHA" and args[1] == self._script:
-            self._script = None
-            self.waits.set()
-            await self._go.wait()
-        return await self._client.execute_command(*args, **options)
+        if args[0] != "EVALSHA" or args[1] != self._script:
+            return await self._client.execute_command(*args, **options)
+        self._script, go = None, self._go
+        if self._answer:
+            answer = await self._client.execute_command(*args, **options)
+        self.waits.set()
+        await go.wait()
+        return answer if self._answer else await self._client.execute_command(*args, **options)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -9,7 +9,9 @@ the second time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
+
+_T = TypeVar("_T")
 
 _MOST_TOLD: Final = 32
 """Calls that one call tells the fate of."""
@@ -52,6 +54,11 @@ class Fates:
     def __bool__(self) -> bool:
         return bool(self.done or self.void)
 
+    @property
+    def gives_back(self) -> bool:
+        """Lines are about to come back."""
+        return bool(self.void or self._telling_void)
+
     def take(self, *, ending: bool) -> Word:
         """Gives what a call is to take along.
 
@@ -69,14 +76,19 @@ class Fates:
         return word
 
     def told(self, word: Word) -> None:
-        """Redis knows."""
-        for op in word.done[: word.fresh_done]:
-            self._telling_done.remove(op)
-        for void in word.void[: word.fresh_void]:
-            self._telling_void.remove(void)
+        """Redis knows, whichever call said it first."""
+        _drop(self._telling_done, word.done)
+        _drop(self._telling_void, word.void)
 
     def not_told(self, word: Word) -> None:
-        """It is not known that Redis knows: the next call takes it along."""
-        self.told(word)
-        self.done[:0] = word.done[: word.fresh_done]
-        self.void[:0] = word.void[: word.fresh_void]
+        """It is not known that Redis knows: the next call takes along what no other has told."""
+        self.done[:0] = _drop(self._telling_done, word.done[: word.fresh_done])
+        self.void[:0] = _drop(self._telling_void, word.void[: word.fresh_void])
+
+
+def _drop(items: list[_T], some: list[_T]) -> list[_T]:
+    """Removes those of some items that are there, and gives them."""
+    there = [item for item in some if item in items]
+    for item in there:
+        items.remove(item)
+    return there

@@ -48,7 +48,7 @@ class Readers:
         if not call.over:
             call.timer = hub.timers.at(hub.now() + request.wait, lambda _: self._over(slot, call))
             hub.arm()
-        if slot.pump is not None or slot.trying:
+        if slot.pump is not None or slot.trying or slot.fates.gives_back:
             hub.wake(slot)  # others came before
         else:
             self._begin(slot, call)
@@ -106,6 +106,11 @@ class Readers:
             Unavailable: Redis is away.
         """
         for call in list(slot.waiters):
+            if slot.fates.gives_back:
+                # They are for the first who wants them.
+                await self._hub.look(slot)
+                slot.dirty = True
+                return
             if call in slot.waiters and call.trying is None and self._wants(slot, call):
                 self._begin(slot, call)
                 try:
