@@ -54,7 +54,9 @@ class _OverRedis:
 
     def make_pair(self) -> Pair:
         under: Any = UnderRedis(self.url, self.limits)
-        return Pair(self.limits, under)
+        pair = Pair(self.limits, under)
+        pair.in_order = False  # each has a connection of its own
+        return pair
 
 
 class RedisMachine(_OverRedis, QueueMachine):
