@@ -163,6 +163,19 @@ async def test_a_delete_before_a_pull_could_return_its_lines(steps: Steps) -> No
     assert (await steps.push(b"b\n")).queue_id != first.queue_id
 
 
+async def test_a_delete_as_a_pull_is_served(steps: Steps) -> None:
+    """The pull has the lines of the one life or of the other."""
+    pull = await steps.waits(steps.pull(wait=50))
+    first = await steps.push(b"a\n")
+    await steps.store.delete("q", None)
+    second = await steps.push(b"b\n")
+    assert second.queue_id != first.queue_id
+    answer = await pull
+    assert isinstance(answer, Pulled)
+    served = (answer.queue_id, answer.offset, answer.data)
+    assert served in {(first.queue_id, 0, b"a\n"), (second.queue_id, 0, b"b\n")}
+
+
 async def test_leased_lines_that_nobody_was_handed_are_not_counted(steps: Steps) -> None:
     pull = await steps.waits(interrupted(steps.pull(wait=50, lease=50, lease_id="one")))
     await steps.push(b"a\n")

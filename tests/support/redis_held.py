@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from support.redis_lossy import Lossy
+
 from batchq.stores.redis import RedisStore
 from batchq.stores.redis.scripts import Script
 
 
-class Held:
+class Held(Lossy):
     """Does what it is asked for; some of it later, so that what is asked after it overtakes it.
 
     Attributes:
@@ -17,16 +19,15 @@ class Held:
     """
 
     def __init__(self, store: RedisStore) -> None:
-        self._client = store._link._client
-        store._link._client = self
-        self._script: str | None = None
+        super().__init__(store)
+        self._held: str | None = None
         self._answer = False
         self._go = asyncio.Event()
         self.waits = asyncio.Event()
 
     def hold(self, script: Script, *, answer: bool = False) -> None:
         """The next run of a script is held up; or its answer is."""
-        self._script, self._answer = script.sha, answer
+        self._held, self._answer = script.sha, answer
         self._go, self.waits = asyncio.Event(), asyncio.Event()
 
     def let_go(self) -> None:
@@ -34,14 +35,11 @@ class Held:
         self._go.set()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] != "EVALSHA" or args[1] != self._script:
-            return await self._client.execute_command(*args, **options)
-        self._script, go = None, self._go
+        if args[0] != "EVALSHA" or args[1] != self._held:
+            return await super().execute_command(*args, **options)
+        self._held, go = None, self._go
         if self._answer:
-            answer = await self._client.execute_command(*args, **options)
+            answer = await super().execute_command(*args, **options)
         self.waits.set()
         await go.wait()
-        return answer if self._answer else await self._client.execute_command(*args, **options)
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
+        return answer if self._answer else await super().execute_command(*args, **options)

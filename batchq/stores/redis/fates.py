@@ -9,7 +9,7 @@ the second time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
@@ -20,21 +20,16 @@ Void = tuple[str, str | None, bool]
 """Number, lease id, and whether copies of the call may still be on their way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What one call takes along.
+class Word(NamedTuple):
+    """What one call takes along; of what is not yet on its way by another, all comes first.
 
     Attributes:
         done: numbers of calls whose answers have arrived.
         void: pulls whose lines nobody wants.
-        fresh_done, fresh_void: how many of them are not on their way by other calls, too; they
-            come first.
     """
 
     done: list[str]
     void: list[Void]
-    fresh_done: int
-    fresh_void: int
 
 
 @dataclass(slots=True)
@@ -65,12 +60,10 @@ class Fates:
         Args:
             ending: the queue ends when all answers have arrived, or someone waits for room.
         """
-        done, void = self.done[:_MOST_TOLD], self.void[:_MOST_TOLD]
-        del self.done[:_MOST_TOLD], self.void[:_MOST_TOLD]
-        word = Word(done[:], void[:], len(done), len(void))
-        word.void.extend(self._telling_void[: _MOST_TOLD - len(void)])
-        if ending:
-            word.done.extend(self._telling_done[: _MOST_TOLD - len(done)])
+        done, self.done = self.done[:_MOST_TOLD], self.done[_MOST_TOLD:]
+        void, self.void = self.void[:_MOST_TOLD], self.void[_MOST_TOLD:]
+        again = self._telling_done[: _MOST_TOLD - len(done)] if ending else []
+        word = Word(done + again, void + self._telling_void[: _MOST_TOLD - len(void)])
         self._telling_done += done
         self._telling_void += void
         return word
@@ -82,8 +75,8 @@ class Fates:
 
     def not_told(self, word: Word) -> None:
         """It is not known that Redis knows: the next call takes along what no other has told."""
-        self.done[:0] = _drop(self._telling_done, word.done[: word.fresh_done])
-        self.void[:0] = _drop(self._telling_void, word.void[: word.fresh_void])
+        self.done[:0] = _drop(self._telling_done, word.done)
+        self.void[:0] = _drop(self._telling_void, word.void)
 
 
 def _drop(items: list[_T], some: list[_T]) -> list[_T]:

@@ -49,7 +49,7 @@ class Readers:
             call.timer = hub.timers.at(hub.now() + request.wait, lambda _: self._over(slot, call))
             hub.arm()
         if slot.pump is not None or slot.trying or slot.fates.gives_back:
-            hub.wake(slot)  # others came before
+            hub.wake(slot)  # others come before
         else:
             self._begin(slot, call)
             hub.spawn(self._first(slot, call))
