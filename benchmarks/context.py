@@ -40,9 +40,9 @@ class Context:
     store: str = "memory"
     subject: type[Peer] = Batchq
 
-    def rounds(self) -> Iterator[int]:
-        """Count the rounds of a figure: two to five, as time allows."""
-        return self.budget.rounds(2, 5)
+    def rounds(self, most: int = 5) -> Iterator[int]:
+        """Count the rounds of a figure: two to `most`, as time allows."""
+        return self.budget.rounds(2, most)
 
     @property
     def seconds(self) -> float:

@@ -23,6 +23,11 @@ ROWS = {
 }
 
 
+MOST_ROUNDS = 15
+"""What a disk takes differs from round to round by more than a row may miss its gate by: five
+rounds have a median that the next run contradicts."""
+
+
 def run(context: Context) -> None:
     """Measure the three rows, or say why not."""
     rows = {
@@ -54,7 +59,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         )
         for contender in (memory, append, disk):
             contender.calibrate(context.seconds)
-        for _ in context.rounds():
+        for _ in context.rounds(context.pick(quick=5, full=MOST_ROUNDS)):
             for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
                 contender.round()
                 for figure, samples in contender.rates.items():
