@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.compare import Contender, note
+from benchmarks.compare import LEAST_ROUNDS, MOST_ROUNDS, Contender, note
 from benchmarks.driver import Driver, DriverError
 from benchmarks.figures import Run
 from benchmarks.peers.base import Peer
@@ -40,9 +40,9 @@ class Context:
     store: str = "memory"
     subject: type[Peer] = Batchq
 
-    def rounds(self, most: int = 5) -> Iterator[int]:
-        """Count the rounds of a figure: two to `most`, as time allows."""
-        return self.budget.rounds(2, most)
+    def rounds(self, most: int = MOST_ROUNDS) -> Iterator[int]:
+        """Count the rounds of a figure: up to `most`, as time allows."""
+        return self.budget.rounds(LEAST_ROUNDS, most)
 
     @property
     def seconds(self) -> float:

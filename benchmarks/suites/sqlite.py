@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 
-from benchmarks.compare import Contender, enter
+from benchmarks.compare import MOST_ROUNDS, Contender, enter
 from benchmarks.context import Context, Failure
 from benchmarks.figures import Series, Target, spread
 from benchmarks.peers.ceilings import Append
@@ -22,9 +22,8 @@ ROWS = {
     "file": ("pull, SQLite, lines from the file", "pull-memory", 0.4, 0.7),
 }
 
-
-MOST_ROUNDS = 15
-"""What a disk takes differs from round to round by more than a row may miss its gate by: five
+DISK_ROUNDS = 15
+"""What a disk takes differs from round to round by more than a row may miss its gate by: a few
 rounds have a median that the next run contradicts."""
 
 
@@ -59,7 +58,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         )
         for contender in (memory, append, disk):
             contender.calibrate(context.seconds)
-        for _ in context.rounds(context.pick(quick=5, full=MOST_ROUNDS)):
+        for _ in context.rounds(context.pick(quick=MOST_ROUNDS, full=DISK_ROUNDS)):
             for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
                 contender.round()
                 for figure, samples in contender.rates.items():

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.budget import Budget
+from benchmarks.context import Context
+from benchmarks.figures import Run
 
 
 class Clock:
@@ -48,3 +52,13 @@ def test_rounds_go_on_while_the_longest_fits(
         rounds.append(number)
         clock.now += round_seconds
     assert rounds == list(range(count))
+
+
+def test_a_suite_may_take_more_rounds_while_time_is_left(tmp_path: Path) -> None:
+    clock = Clock()
+    context = Context(Run("full", "", {}), Budget(100, clock), tmp_path, quick=False)
+    assert len(list(context.rounds(15))) == 15
+    assert len(list(context.rounds())) == 5
+    for _ in context.rounds(15):
+        clock.now += 40
+    assert clock.now == 180
