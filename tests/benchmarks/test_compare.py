@@ -96,7 +96,8 @@ def test_a_server_is_pinned_answers_and_is_gone_after_stop(tmp_path: Path) -> No
         core = process.core(process.SERVER)
         if core is not None:
             assert os.sched_getaffinity(pid) == {core}
-        assert process.memory_kib(pid, "VmHWM") >= process.memory_kib(pid, "VmRSS") > 0
+        now = process.memory_kib(pid, "VmRSS")
+        assert process.memory_kib(pid, "VmHWM") >= now > 0  # the peak is read last: it may grow
     finally:
         peer.stop()
     assert not alive(pid)

@@ -10,7 +10,14 @@ from itertools import accumulate
 
 import httpx
 import pytest
-from faults.peers import Reader, Writer, delivery_of, ended, patient_client
+from faults.peers import (
+    Reader,
+    Writer,
+    delivery_of,
+    ended,
+    patient_client,
+    sent_until_answered,
+)
 from support.accounting import Account
 from support.faults import ALL_KINDS, KIB, Fault, FaultPlan, Kind, Way, drop_answer
 from support.problems import problem_of
@@ -116,6 +123,10 @@ async def seeded_run(server: ServerProcess, queue: str, seed: int) -> Counter[Ki
                 len(batches), bytes=sum(map(len, batches)), digest=digest_of(batches)
             )
             assert closed.is_success, closed.text
+        # One that waits for bytes of a connection that has nothing more to say gets them.
+        while set(proxy.counts) != set(ALL_KINDS):
+            for http in (to_write, to_read):
+                await sent_until_answered(http, f"/pull/{queue}", params={"wait": 0})
     report = account.report()
     report.assert_clean()
     assert report.batches == len(batches)
