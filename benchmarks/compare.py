@@ -73,11 +73,24 @@ class Contender:
     def _drain(self) -> float:
         return self.move("pull")[1] if self.peer.can_pull else 0.0
 
-    def round(self) -> None:
-        """Push and pull once, and keep both rates."""
-        self.rates["push"].append(self.move("push", lines=self.lines)[0])
-        if self.peer.can_pull:
-            self.rates["pull"].append(self.move("pull")[0])
+    def round(self, most: int | None = None) -> None:
+        """Push and pull all lines once, and keep both rates.
+
+        Args:
+            most: No more lines than these are to be held at once: they are moved in equal parts,
+                each pushed and then pulled, and a rate is that of all parts together.
+        """
+        parts = 1 if most is None else -(-self.lines // most)
+        lines = -(-self.lines // parts)
+        figures = ("push", "pull") if self.peer.can_pull else ("push",)
+        moved, took = dict.fromkeys(figures, 0.0), dict.fromkeys(figures, 0.0)
+        for _ in range(parts):
+            for figure in figures:
+                rate, seconds = self.move(figure, **({"lines": lines} if figure == "push" else {}))
+                moved[figure] += rate * seconds
+                took[figure] += seconds
+        for figure in figures:
+            self.rates[figure].append(moved[figure] / took[figure])
 
     def series(self) -> list[Series]:
         """Give the samples so far with what they hold under."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from benchmarks.compare import MOST_ROUNDS, Contender, enter
 from benchmarks.context import Context, Failure
 from benchmarks.figures import Series, Target, spread
+from benchmarks.loads import LOADS
 from benchmarks.peers.ceilings import Append
 from benchmarks.peers.http import HttpPeer
 from benchmarks.stats import paired_ratios
@@ -25,6 +26,10 @@ ROWS = {
 DISK_ROUNDS = 15
 """What a disk takes differs from round to round by more than a row may miss its gate by: a few
 rounds have a median that the next run contradicts."""
+
+IN_MEMORY = 96 * 1024 * 1024
+"""Payload bytes that are pushed before they are pulled: fewer than the server keeps in memory
+(`--store-memory`, 128 MiB), as what is above that is pulled from the file."""
 
 
 def run(context: Context) -> None:
@@ -58,9 +63,10 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         )
         for contender in (memory, append, disk):
             contender.calibrate(context.seconds)
+        most = IN_MEMORY // (LOADS[disk.peer.conditions.load].line_bytes + 1)
         for _ in context.rounds(context.pick(quick=MOST_ROUNDS, full=DISK_ROUNDS)):
             for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
-                contender.round()
+                contender.round(most)
                 for figure, samples in contender.rates.items():
                     if samples:
                         rates.setdefault(f"{name} {figure}", []).append(samples[-1])

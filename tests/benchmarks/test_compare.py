@@ -4,17 +4,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchq.stores.sqlite.store import Options
 from benchmarks import process
 from benchmarks.budget import Budget
-from benchmarks.compare import side_by_side
+from benchmarks.compare import Contender, side_by_side
 from benchmarks.driver import Driver, DriverError
 from benchmarks.figures import Run
 from benchmarks.peers.ceilings import Append
-from benchmarks.peers.http import Floor
+from benchmarks.peers.http import Batchq, Floor
 from benchmarks.peers.redis import RedisBlock, RedisLine
+from benchmarks.suites.sqlite import IN_MEMORY
 
 
 class Absent(Append):
@@ -124,3 +127,35 @@ def test_a_driver_that_takes_too_long_is_killed(tmp_path: Path) -> None:
             driver.call("is_set", timeout=5)
     finally:
         driver.stop()
+
+
+class Recording(Driver):
+    """Moves a million lines a second, without a process, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def call(self, method: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        del timeout
+        lines = int(arguments.get("lines") or self.told[-1][1])
+        self.told.append((method, lines))
+        return {"lines": lines, "bytes": 21 * lines, "seconds": lines / 1e6}
+
+
+@pytest.mark.parametrize("most", [None, 1, 5, 9, 10, 11, 100])
+def test_a_round_holds_no_more_lines_than_it_may(tmp_path: Path, most: int | None) -> None:
+    driver = Recording()
+    contender = Contender(Batchq.at(tmp_path), driver, lines=10)
+    contender.round(most)
+    pushed = [lines for method, lines in driver.told if method == "push"]
+    assert [method for method, _ in driver.told] == ["push", "pull"] * len(pushed)
+    assert 10 <= sum(pushed) < 10 + len(pushed)
+    assert max(pushed) <= (most or 10)
+    assert contender.rates == {
+        "push": [pytest.approx(1e6)],
+        "pull": [pytest.approx(1e6)],
+    }
+
+
+def test_lines_that_are_said_to_be_in_memory_fit_there() -> None:
+    assert Options().memory > IN_MEMORY
