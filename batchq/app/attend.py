@@ -1,8 +1,8 @@
 """Waiting for a store on behalf of a client that may leave meanwhile.
 
-Most calls are answered at once, so that a task to watch for the client is made only
-for those that really wait. To know which do, a coroutine is run up to where it first
-waits by the caller's own task, and goes on in it, or in a task of its own.
+Most calls are answered at once, so that the client is watched only for those that really
+wait. To know which do, a coroutine is run up to where it first waits by the caller's own
+task, and goes on in it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from batchq.app.call import ClientGone
 
@@ -55,68 +55,96 @@ async def attended(
         raise RuntimeError("attended() needs a task")
     waiting.add(task)
     task.add_done_callback(waiting.discard)
-    return await _both(task, _Started(work, waits), _Started(gone, watched))
+    return await _both(task, work, waits, _Watch(gone, watched, task))
 
 
-async def _both(task: asyncio.Task[Any], work: _Started[_T], gone: _Started[None]) -> _T:
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        await gone.resumed()
-        left = True
-        task.cancel()
-
-    watcher = asyncio.ensure_future(watch())
+async def _both(
+    task: asyncio.Task[Any], work: Coroutine[Any, Any, _T], waits: Any, watch: _Watch
+) -> _T:
     try:
-        return await work.resumed(after=gone)
+        return await _resumed(work, waits, watch)
     except asyncio.CancelledError:
         # Ours alone: anybody else's cancellation goes on.
-        if left and task.uncancel() == 0:
+        if watch.left and task.uncancel() == 0:
             raise ClientGone from None
         raise
     finally:
-        watcher.cancel()
+        watch.end()
 
 
-class _Started(Generic[_T]):
-    """A coroutine that was run up to where it waits.
+class _Watch:
+    """Goes on with a coroutine whenever what it waits for is there, and cancels a task at its end.
+
+    A task of its own would cost each call that waits two turns of the event loop, and
+    hardly any client leaves.
 
     Args:
-        started: the coroutine.
+        gone: the coroutine, run up to where it waits.
         waits: what it waits for, as it was yielded to the event loop.
+        task: what is cancelled when it has returned.
+
+    Attributes:
+        left: it has returned.
     """
 
-    def __init__(self, started: Coroutine[Any, Any, _T], waits: Any) -> None:
-        self._started = started
-        self._waits = waits
+    def __init__(
+        self, gone: Coroutine[Any, Any, None], waits: Any, task: asyncio.Task[Any]
+    ) -> None:
+        self.left = False
+        self._gone = gone
+        self._task = task
+        self._follow(waits)
 
     @property
     def stirs(self) -> bool:
         """What it waits for is there, and it has not been told yet."""
-        return isinstance(self._waits, asyncio.Future) and self._waits.done()
+        return not self.left and self._waits.done()
 
-    @coroutine
-    def resumed(self, after: _Started[Any] | None = None) -> Generator[Any, Any, _T]:
-        """Goes on with it.
+    def end(self) -> None:
+        """Watches no longer."""
+        self._waits.remove_done_callback(self._step)
+        self._gone.close()
 
-        Args:
-            after: what is to be told of its own first, where that is there as well: it may
-                cancel this.
-        """
-        while True:
-            step: Any = self._started.send
-            try:
-                argument = yield self._waits
-                if after is not None and after.stirs:
-                    yield
-            except GeneratorExit:
-                self._started.close()
-                raise
-            except BaseException as error:  # noqa: BLE001  a cancellation is the coroutine's to see
-                step, argument = self._started.throw, error
-            try:
-                self._waits = step(argument)
-            except StopIteration as done:
-                result: _T = done.value
-                return result
+    def _follow(self, waits: Any) -> None:
+        if not asyncio.isfuture(waits):
+            raise TypeError(f"who watches for a client waits for futures, not for {waits!r}")
+        # As a task does: it marks that the future was awaited, not yielded by mistake.
+        waits._asyncio_future_blocking = False  # noqa: SLF001
+        self._waits = waits
+        waits.add_done_callback(self._step)
+
+    def _step(self, waits: asyncio.Future[Any]) -> None:
+        # The future itself tells the coroutine of an error or a cancellation.
+        del waits
+        try:
+            self._follow(self._gone.send(None))
+        except StopIteration:
+            self.left = True
+            self._task.cancel()
+
+
+@coroutine
+def _resumed(work: Coroutine[Any, Any, _T], waits: Any, watch: _Watch) -> Generator[Any, Any, _T]:
+    """Goes on with a coroutine that was run up to where it waits.
+
+    Args:
+        work: the coroutine.
+        waits: what it waits for, as it was yielded to the event loop.
+        watch: is told of its own first, where that is there as well: it may cancel this.
+    """
+    while True:
+        step: Any = work.send
+        try:
+            argument = yield waits
+            if watch.stirs:
+                yield
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  a cancellation is the coroutine's to see
+            step, argument = work.throw, error
+        try:
+            waits = step(argument)
+        except StopIteration as done:
+            result: _T = done.value
+            return result

@@ -169,12 +169,16 @@ class Sender:
         )
 
     def write_answer(self, buffer: SendBuffer, head: bytes, body: Buffer) -> None:
-        """Send a whole small answer in one piece; ``fits`` has said that it may."""
+        """Send a whole small answer at once; ``fits`` has said that it may."""
         size = len(body)
         self.window -= size
         buffer.window -= size
         end = frames.header(size, frames.DATA, frames.END_STREAM, buffer.stream_id)
-        self.write(b"".join((head, end, body)))
+        if size < _JOIN_BELOW:
+            self.write(b"".join((head, end, body)))
+        else:
+            self.write(head + end)
+            self.write(body)
         buffer.sent()
 
     def offer(self, buffer: SendBuffer) -> None:

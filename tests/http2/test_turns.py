@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from http2.h2_support import on_and_off
 
-from batchq.http2 import Http2Settings
+from batchq.http2 import Http2Settings, frames
 from batchq.http2.sender import SendBuffer, Sender
 
 
@@ -76,6 +76,32 @@ async def test_a_stream_without_window_stands_in_no_queue() -> None:
     sender.offer(stuck)
     sender.flush()
     assert ended == [3, 1]
+
+
+class Vectored(Wire):
+    """One of uvloop's, as far as the sender looks."""
+
+    __module__ = "uvloop.loop"
+
+    def writelines(self, pieces: list[Any]) -> None:
+        self.got += pieces
+
+
+@pytest.mark.parametrize("size", [0, 1, 32 * 1024 - 1, 32 * 1024, 2**20])
+async def test_a_whole_answer_is_one_write_and_a_large_one_is_not_copied(size: int) -> None:
+    wire, sent = Vectored(), []
+    sender = sender_on(wire)
+    sender.max_frame_size = 2**20
+    buffer = SendBuffer(1, 2**20, lambda: sent.append(1))
+    body = bytes(size)
+    assert sender.fits(buffer, size)
+    sender.write_answer(buffer, b"head", body)
+    sender.flush()
+    head = b"head" + frames.header(size, frames.DATA, frames.END_STREAM, 1)
+    assert b"".join(wire.got) == head + body
+    assert any(piece is body for piece in wire.got) == (size >= 32 * 1024)
+    assert sent == [1]
+    assert buffer.window == 2**20 - size
 
 
 @on_and_off
