@@ -11,7 +11,7 @@ from batchq.formats import json_lines, msgpack_lines
 from batchq.formats.accept import Form, shown
 from batchq.formats.steps import Steps
 from batchq.lines import NEWLINE, count
-from batchq.model import Batch, Pulled
+from batchq.model import KIB, Batch, Pulled
 
 _PAYLOAD_TYPES: Final = frozenset(
     (
@@ -24,6 +24,10 @@ _PAYLOAD_TYPES: Final = frozenset(
 )
 
 _READERS: Final = {Form.JSON.value: json_lines.read, Form.MSGPACK.value: msgpack_lines.read}
+
+_LARGE: Final = 64 * KIB
+"""Bytes of pieces, on average, from which on each is counted by itself: a call costs as much as
+the counting of some KiB."""
 
 
 def check_type(content_type: str, content_encoding: str) -> None:
@@ -82,8 +86,11 @@ def _payload(pieces: Sequence[bytes]) -> Batch:
     last = next((piece for piece in reversed(pieces) if piece), NEWLINE)
     if not last.endswith(NEWLINE):
         pieces = [*pieces, NEWLINE]
+    # Pieces that were just read are in the processor's cache; what they are joined to is not.
+    large = sum(map(len, pieces)) >= _LARGE * len(pieces)
+    lines = sum(map(count, pieces)) if large else 0
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Batch(data, count(data))
+    return Batch(data, lines if large else count(data))
 
 
 @lru_cache(maxsize=64)

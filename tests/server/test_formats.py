@@ -74,6 +74,15 @@ def test_a_body_in_one_piece_is_not_copied() -> None:
 LINE = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.parametrize("end", [b"", b"last", b"\n", b"\n\n"])
+@pytest.mark.parametrize("sizes", [[300_000, 0, 1], [65_536], [65_535], [10, 200_000, 9_000], []])
+def test_the_lines_of_large_pieces_are_counted_too(sizes: list[int], end: bytes) -> None:
+    pieces = [(b"%d\n\n" % size + bytes(range(256)) * 1200)[:size] for size in sizes]
+    whole = b"".join([*pieces, end])
+    data = whole if whole.endswith(b"\n") or not whole else whole + b"\n"
+    assert batch_from([*pieces, end], "") == Batch(data, data.count(b"\n"))
+
+
 @given(st.lists(LINE), st.booleans())
 def test_json_lines_come_back(lines: list[str], as_map: bool) -> None:
     body = json.dumps({"lines": lines} if as_map else lines).encode()
