@@ -54,6 +54,7 @@ ADDED = {"sqlite": "sqlite", "backlog": "sqlite", "shared": "redis"}
 """The suites that `--store` adds, each with the store that it belongs to."""
 BUDGET_SECONDS = {"quick": 95, "full": 720, "cures": 240, "sharding": 150}
 """What the suites share. A suite that needs longer for the fewest rounds takes it from the next."""
+LONGEST_SECONDS = 3600
 LIMIT = 1.2
 """After this many times its budget a run is ended, with what it has."""
 
@@ -69,13 +70,33 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--store", choices=("memory", "sqlite", "redis"), default="memory",
                      help="sqlite and redis add the rows of that store")  # fmt: skip
     run.add_argument("--only", action="append", choices=tuple(SUITES), help="this suite only")
-    run.add_argument("--seconds", type=float, help="what the suites share; default by mode")
+    run.add_argument(
+        "--seconds", type=_seconds, help="what the suites share, an hour at most; default by mode"
+    )
     run.add_argument("--output", type=Path, help="the JSON file; default in benchmarks/results")
     run.add_argument("--scratch", type=Path, help="a directory on a real disk for scratch files")
     write = commands.add_parser("report", help="write the pages of docs/benchmarks")
     write.add_argument("--input", type=Path, help="a result; default the newest full, else quick")
     write.add_argument("--output", type=Path, default=DOCS, help="the directory of the pages")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    # Told now, and not when minutes have been measured.
+    if options.command == "run":
+        for name, path in (("output", options.output), ("scratch", options.scratch)):
+            directory = path.parent if path is not None and name == "output" else path
+            if directory is not None and not directory.is_dir():
+                run.error(f"argument --{name}: there is no directory {directory}")
+    return options
+
+
+def _seconds(word: str) -> float:
+    """Read the seconds of a run."""
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number from 1 to {LONGEST_SECONDS}")
+    return seconds
 
 
 def mode_of(options: argparse.Namespace) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.__main__ import SUITES, shares
+from benchmarks.__main__ import SUITES, arguments, shares
 from benchmarks.peers.http import OneLine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +53,35 @@ def test_a_run_says_the_seconds_that_it_took(tmp_path: Path) -> None:
     saved = json.loads(output.read_text())
     assert 0 <= saved["seconds"] < 50
     assert len(saved["machine"]["load_average_end"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--seconds", "-5"], "'-5' is not a number from 1 to 3600"),
+        (["--seconds", "0"], "'0' is not a number"),
+        (["--seconds", "nan"], "'nan' is not a number"),
+        (["--seconds", "inf"], "'inf' is not a number"),
+        (["--seconds", "3601"], "'3601' is not a number"),
+        (["--seconds", "soon"], "'soon' is not a number"),
+        (["--output", "nowhere/result.json"], "--output: there is no directory nowhere"),
+        (["--scratch", "nowhere"], "--scratch: there is no directory nowhere"),
+    ],
+)
+def test_a_run_that_can_not_be_is_refused_before_it_begins(
+    words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        arguments(["run", *words])
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_run_takes_its_words(tmp_path: Path) -> None:
+    words = ["--seconds", "1.5", "--output", str(tmp_path / "r.json"), "--scratch", str(tmp_path)]
+    options = arguments(["run", *words])
+    assert (options.seconds, options.scratch) == (1.5, tmp_path)
+    assert arguments(["run"]).seconds is None
 
 
 async def test_no_more_is_pulled_than_was_pushed(tmp_path: Path) -> None:
