@@ -91,6 +91,7 @@ class _Watch:
         self, gone: Coroutine[Any, Any, None], waits: Any, task: asyncio.Task[Any]
     ) -> None:
         self.left = False
+        self._over = False
         self._gone = gone
         self._task = task
         self._follow(waits)
@@ -102,6 +103,7 @@ class _Watch:
 
     def end(self) -> None:
         """Watches no longer."""
+        self._over = True
         self._waits.remove_done_callback(self._step)
         self._gone.close()
 
@@ -116,6 +118,8 @@ class _Watch:
     def _step(self, waits: asyncio.Future[Any]) -> None:
         # The future itself tells the coroutine of an error or a cancellation.
         del waits
+        if self._over:
+            return  # it was there, and its turn had not come
         try:
             self._follow(self._gone.send(None))
         except StopIteration:

@@ -73,3 +73,22 @@ async def test_a_cancellation_from_elsewhere_goes_on() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert parts.cancelled
+
+
+@pytest.mark.parametrize("news", [True, False])
+async def test_what_comes_once_it_is_over_is_let_be(news: bool) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    parts = _Parts()
+    task = await parts.begin()
+    task.cancel()
+    if news:
+        parts.news[0].set_result(None)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if not news:
+        parts.news[0].set_result(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert faults == []
+    assert parts.cancelled
