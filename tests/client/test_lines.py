@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from support.line_cases import LINE_CASES, LineCase
 
 from batchq import lines as server_lines
-from batchq_client.lines import LineCutter, LineTooLong
+from batchq_client import lines
+from batchq_client.lines import Cut, LineCutter, LineTooLong
 
 TEXTS = st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\0", b"\xff", b"bcd"])).map(b"".join)
 
@@ -17,18 +18,19 @@ def cut(
     pieces: list[bytes], batch_bytes: int, flush_at: frozenset[int] = frozenset()
 ) -> list[bytes]:
     cutter = LineCutter(batch_bytes)
-    batches = []
+    cuts = []
     for index, piece in enumerate(pieces):
-        batches += cutter.feed(piece)
+        cuts += cutter.feed(piece)
         if index in flush_at and (flushed := cutter.flush()):
-            batches.append(flushed)
+            cuts.append(flushed)
     if rest := cutter.finish():
-        batches.append(rest)
+        cuts.append(rest)
     assert cutter.held == 0
-    assert cutter.lines == sum(batch.count(b"\n") for batch in batches) + (
-        bool(batches) and not batches[-1].endswith(b"\n")
-    )
-    return batches
+    assert cutter.lines == sum(one.lines for one in cuts)
+    for one in cuts:
+        assert one.unterminated != one.data.endswith(b"\n")
+        assert one.lines == one.data.count(b"\n") + one.unterminated
+    return [one.data for one in cuts]
 
 
 def check(data: bytes, batches: list[bytes], batch_bytes: int) -> None:
@@ -70,39 +72,42 @@ def test_cuts_do_not_depend_on_the_pieces(data: bytes, batch_bytes: int) -> None
 
 
 def test_a_batch_ends_at_the_last_line_end_that_fits() -> None:
-    assert LineCutter(6).feed(b"aa\nbb\ncc\n") == [b"aa\nbb\n"]
+    assert LineCutter(6).feed(b"aa\nbb\ncc\n") == [Cut(b"aa\nbb\n", 2)]
 
 
 def test_a_full_batch_does_not_wait() -> None:
-    assert LineCutter(3).feed(b"aa\n") == [b"aa\n"]
+    assert LineCutter(3).feed(b"aa\n") == [Cut(b"aa\n", 1)]
 
 
 def test_flush_keeps_the_open_line() -> None:
     cutter = LineCutter(100)
     assert cutter.feed(b"one\ntw") == []
-    assert cutter.flush() == b"one\n"
+    assert cutter.flush() == Cut(b"one\n", 1)
     assert cutter.held == 2
-    assert cutter.flush() == b""
+    assert cutter.flush() is None
     assert cutter.feed(b"o\n") == []
-    assert cutter.finish() == b"two\n"
+    assert cutter.finish() == Cut(b"two\n", 1)
+    assert cutter.finish() is None
 
 
 def test_flush_leaves_a_long_line_alone() -> None:
     cutter = LineCutter(4)
     assert cutter.feed(b"abcdefgh") == []
-    assert cutter.flush() == b""
-    assert cutter.feed(b"i\nj\n") == [b"abcdefghi\n"]
-    assert cutter.finish() == b"j\n"
+    assert cutter.flush() is None
+    assert cutter.feed(b"i\nj\n") == [Cut(b"abcdefghi\n", 1)]
+    assert cutter.finish() == Cut(b"j\n", 1)
 
 
 @pytest.mark.parametrize("step", [1, 3, 100])
 def test_a_line_of_the_limit_fits_and_one_more_does_not(step: int) -> None:
     def feed(data: bytes) -> list[bytes]:
         cutter = LineCutter(4, 10)
-        batches = []
+        cuts = []
         for at in range(0, len(data), step):
-            batches += cutter.feed(data[at : at + step])
-        return [*batches, cutter.finish()]
+            cuts += cutter.feed(data[at : at + step])
+        if rest := cutter.finish():
+            cuts.append(rest)
+        return [one.data for one in cuts]
 
     assert b"".join(feed(b"a\n" + b"x" * 9 + b"\nb")) == b"a\n" + b"x" * 9 + b"\nb"
     with pytest.raises(LineTooLong) as caught:
@@ -117,4 +122,14 @@ def test_a_long_line_in_small_pieces_is_joined_once() -> None:
     cutter = LineCutter(1000)
     for _ in range(10_000):
         assert cutter.feed(b"x" * 1000) == []
-    assert cutter.feed(b"\n") == [b"x" * 10_000_000 + b"\n"]
+    assert cutter.feed(b"\n") == [Cut(b"x" * 10_000_000 + b"\n", 1)]
+
+
+@given(st.lists(TEXTS), st.integers(1, 12), st.integers(0, 20))
+def test_lines_are_counted_the_same_once_there_were_many(
+    pieces: list[bytes], batch_bytes: int, much: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_MUCH", much)
+        counted = cut(pieces, batch_bytes)
+    assert counted == cut(pieces, batch_bytes)

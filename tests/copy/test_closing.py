@@ -24,8 +24,8 @@ from batchq_client.copy import (
     Summary,
     write_queue,
 )
-from batchq_client.copy.source import Cut
 from batchq_client.copy.writer import QueueWriter
+from batchq_client.lines import Cut
 from batchq_client.model import ProducerState, QueueStats
 
 DATA = b"a\nb\nc"

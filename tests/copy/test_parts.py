@@ -26,8 +26,9 @@ from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.limits import LineLimit
 from batchq_client.copy.longline import LongLine, find_long_line, measure_line
 from batchq_client.copy.order import Reorder
-from batchq_client.copy.source import Cut, open_source
+from batchq_client.copy.source import open_source
 from batchq_client.copy.writer import QueueWriter
+from batchq_client.lines import Cut
 
 # Order
 

@@ -30,8 +30,8 @@ from batchq_client.copy import (
 )
 from batchq_client.copy.commits import Mark
 from batchq_client.copy.reader import QueueReader
-from batchq_client.copy.source import Cut
 from batchq_client.copy.writer import QueueWriter
+from batchq_client.lines import Cut
 
 MANY = CopyOptions(in_flight=8)
 LINES = [b"%06d of a file\n" % number for number in range(20_000)]

@@ -30,8 +30,9 @@ from batchq_client.copy.record import WriterRecord
 from batchq_client.copy.resume import begin, open_record
 from batchq_client.copy.retry import Patience, patiently
 from batchq_client.copy.sink import FileSink, Sink, open_sink, real_path
-from batchq_client.copy.source import Cut, Source, open_source
+from batchq_client.copy.source import Source, open_source
 from batchq_client.copy.writer import QueueWriter
+from batchq_client.lines import Cut
 from batchq_client.model import Pulled
 
 

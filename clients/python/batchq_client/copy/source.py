@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import xxhash
@@ -23,31 +22,13 @@ from batchq_client.copy.longline import find_long_line, measure_line
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import CopyError, UsageError
 from batchq_client.copy.threads import BlockingThread
-from batchq_client.lines import NEWLINE, LineCutter, LineTooLong
+from batchq_client.lines import NEWLINE, Cut, LineCutter, LineTooLong
 
 _CHUNK: Final = 1024 * 1024
 """Bytes of one read."""
 
 _SET_PIPE_SIZE: Final[int | None] = getattr(fcntl, "F_SETPIPE_SZ", None)
 """Linux alone can make a pipe larger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    r"""A batch of a source.
-
-    Attributes:
-        data: whole lines; only the last batch may lack its last ``\n``.
-        lines: how many.
-    """
-
-    data: bytes
-    lines: int
-
-    @property
-    def unterminated(self) -> bool:
-        r"""The last line has no ``\n``."""
-        return bool(self.data) and not self.data.endswith(NEWLINE)
 
 
 class Source:
@@ -172,9 +153,8 @@ class Source:
             await asyncio.wait((reading,), timeout=timeout)
             if not reading.done():
                 deadline = None
-                data = cutter.flush()
-                if data:
-                    yield _cut(data)
+                if (flushed := cutter.flush()) is not None:
+                    yield flushed
                 continue
             piece = self._piece(reading)
             if not piece:
@@ -185,10 +165,9 @@ class Source:
                 waits = linger is not None and cutter.held
                 deadline = loop.time() + linger if waits and linger is not None else None
             for batch in batches:
-                yield _cut(batch)
-        rest = cutter.finish()
-        if rest:
-            yield _cut(rest)
+                yield batch
+        if (rest := cutter.finish()) is not None:
+            yield rest
 
     def close(self) -> None:
         """Closes it; a read that is under way is left to itself."""
@@ -211,7 +190,7 @@ class Source:
         piece: bytes,
         ahead: asyncio.Future[bytes],
         limit: LineLimit | None,
-    ) -> list[bytes]:
+    ) -> list[Cut]:
         try:
             return cutter.feed(piece)
         except LineTooLong as error:
@@ -251,8 +230,3 @@ async def open_source(address: LocalAddress) -> Source:
         if isinstance(error, OSError):
             raise UsageError(f"can't read {name}: {error.strerror or error}") from error
         raise
-
-
-def _cut(data: bytes) -> Cut:
-    lines = data.count(NEWLINE)
-    return Cut(data, lines if data.endswith(NEWLINE) else lines + 1)

@@ -16,7 +16,6 @@ from batchq_client.client import Client
 from batchq_client.copy.options import CopyOptions
 from batchq_client.copy.outcome import CopyError, Progress, QueueGone
 from batchq_client.copy.retry import Patience, patiently
-from batchq_client.copy.source import Cut
 from batchq_client.copy.stored import Stored
 from batchq_client.copy.target import Target
 from batchq_client.errors import (
@@ -27,6 +26,7 @@ from batchq_client.errors import (
     TooLarge,
     TotalsDiffer,
 )
+from batchq_client.lines import Cut
 from batchq_client.model import End, Numbering, ProducerState, Pushed, QueueStats
 
 _T = TypeVar("_T")
