@@ -73,19 +73,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument(
         "--seconds", type=_seconds, help="what the suites share, an hour at most; default by mode"
     )
-    run.add_argument("--output", type=Path, help="the JSON file; default in benchmarks/results")
-    run.add_argument("--scratch", type=Path, help="a directory on a real disk for scratch files")
+    run.add_argument("--output", type=_file, help="the JSON file; default in benchmarks/results")
+    run.add_argument(
+        "--scratch", type=_directory, help="a directory on a real disk for scratch files"
+    )
     write = commands.add_parser("report", help="write the pages of docs/benchmarks")
     write.add_argument("--input", type=Path, help="a result; default the newest full, else quick")
     write.add_argument("--output", type=Path, default=DOCS, help="the directory of the pages")
-    options = parser.parse_args(words)
-    # Told now, and not when minutes have been measured.
-    if options.command == "run":
-        for name, path in (("output", options.output), ("scratch", options.scratch)):
-            directory = path.parent if path is not None and name == "output" else path
-            if directory is not None and not directory.is_dir():
-                run.error(f"argument --{name}: there is no directory {directory}")
-    return options
+    return parser.parse_args(words)
 
 
 def _seconds(word: str) -> float:
@@ -97,6 +92,21 @@ def _seconds(word: str) -> float:
     if not 1 <= seconds <= LONGEST_SECONDS:
         raise argparse.ArgumentTypeError(f"{word!r} is not a number from 1 to {LONGEST_SECONDS}")
     return seconds
+
+
+def _directory(word: str) -> Path:
+    """Read the name of a directory that is there."""
+    path = Path(word)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {path}")
+    return path
+
+
+def _file(word: str) -> Path:
+    """Read the name of a file in a directory that is there: told before minutes are measured."""
+    path = Path(word)
+    _directory(str(path.parent))
+    return path
 
 
 def mode_of(options: argparse.Namespace) -> str:

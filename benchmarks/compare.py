@@ -67,8 +67,12 @@ class Contender:
 
     def lines_cap(self) -> int:
         """Bound one call's lines by the peer's cap and by `BYTES_CAP`."""
-        width = LOADS[self.peer.conditions.load].line_bytes + 1
-        return max(1, min(self.peer.lines_cap, BYTES_CAP // width))
+        return max(1, min(self.peer.lines_cap, BYTES_CAP // self.line_size))
+
+    @property
+    def line_size(self) -> int:
+        """Bytes of a line, its newline included."""
+        return LOADS[self.peer.conditions.load].line_bytes + 1
 
     def _drain(self) -> float:
         return self.move("pull")[1] if self.peer.can_pull else 0.0
@@ -82,14 +86,16 @@ class Contender:
         """
         parts = 1 if most is None else -(-self.lines // most)
         lines = -(-self.lines // parts)
-        figures = ("push", "pull") if self.peer.can_pull else ("push",)
-        moved, took = dict.fromkeys(figures, 0.0), dict.fromkeys(figures, 0.0)
+        calls: dict[str, dict[str, int]] = {"push": {"lines": lines}}
+        if self.peer.can_pull:
+            calls["pull"] = {}
+        moved, took = dict.fromkeys(calls, 0.0), dict.fromkeys(calls, 0.0)
         for _ in range(parts):
-            for figure in figures:
-                rate, seconds = self.move(figure, **({"lines": lines} if figure == "push" else {}))
+            for figure, arguments in calls.items():
+                rate, seconds = self.move(figure, **arguments)
                 moved[figure] += rate * seconds
                 took[figure] += seconds
-        for figure in figures:
+        for figure in calls:
             self.rates[figure].append(moved[figure] / took[figure])
 
     def series(self) -> list[Series]:

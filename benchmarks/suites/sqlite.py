@@ -12,7 +12,6 @@ from dataclasses import replace
 from benchmarks.compare import MOST_ROUNDS, Contender, enter
 from benchmarks.context import Context, Failure
 from benchmarks.figures import Series, Target, spread
-from benchmarks.loads import LOADS
 from benchmarks.peers.ceilings import Append
 from benchmarks.peers.http import HttpPeer
 from benchmarks.stats import paired_ratios
@@ -63,7 +62,7 @@ def _measure(context: Context, rows: dict[str, Target]) -> None:
         )
         for contender in (memory, append, disk):
             contender.calibrate(context.seconds)
-        most = IN_MEMORY // (LOADS[disk.peer.conditions.load].line_bytes + 1)
+        most = IN_MEMORY // disk.line_size
         for _ in context.rounds(context.pick(quick=MOST_ROUNDS, full=DISK_ROUNDS)):
             for name, contender in (("memory", memory), ("append", append), ("disk", disk)):
                 contender.round(most)
