@@ -5,17 +5,26 @@ from typing import Any
 
 import httpx
 import pytest
+from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
+from support.servers import serving
 from transport.http_clients import multiplex_client
-from transport.raw_server import PATIENCE, RawServer, data
+from transport.raw_server import PATIENCE, RawServer, data, reset
 
 from batchq_client.transport import MultiplexTransport, safe_to_resend
+from batchq_client.transport.connection import Connection
 
 LIMIT = SettingsFrame.MAX_CONCURRENT_STREAMS
 
 
 def start(client: httpx.AsyncClient, url: str, **options: Any) -> "asyncio.Task[httpx.Response]":
     return asyncio.create_task(client.get(url, **options))
+
+
+def connections_of(client: httpx.AsyncClient) -> list[Connection]:
+    """All whose sockets may be open."""
+    assert isinstance(client._transport, MultiplexTransport)
+    return [each for pool in client._transport._pools.values() for each in pool._connections]
 
 
 async def test_one_connection_serves_requests_that_come_at_once(
@@ -194,6 +203,37 @@ async def test_closing_while_connecting(raw: RawServer) -> None:
         await task
     while await peer.reader.read(1000):
         pass
+
+
+async def test_closing_in_whichever_turn_leaves_no_connection() -> None:
+    """Also where a request has just been given a place on one that is closed now."""
+    async with serving() as served:
+        for turns in range(40):
+            client = multiplex_client()
+            task = start(client, f"{served.url}/healthz")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await client.aclose()
+            ended = str(await asyncio.gather(task, return_exceptions=True))
+            assert "200 OK" in ended or "closed" in ended
+            assert not connections_of(client)
+
+
+async def test_what_was_refused_is_not_sent_again_after_the_close(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, wakes = multiplex_client(), asyncio.Event()
+    task = start(client, raw.url)
+    peer = await raw.peer()
+    stream_id, _ = await peer.request()
+    monkeypatch.setattr("batchq_client.transport.transport.asyncio.sleep", lambda _: wakes.wait())
+    await peer.send(reset(stream_id, ErrorCodes.REFUSED_STREAM))
+    await peer.ping()
+    await client.aclose()
+    wakes.set()
+    with pytest.raises(httpx.ConnectError, match="closed"):
+        await task
+    assert not connections_of(client)
 
 
 async def test_a_closed_transport_is_not_used(raw: RawServer) -> None:

@@ -93,6 +93,21 @@ async def test_where_asked_http1_is_spoken_to_one_that_closed() -> None:
     assert old.heads == [b"PRI", b"POST", b"POST"]
 
 
+async def test_closing_in_whichever_turn_opens_no_connection_for_http1() -> None:
+    old = OldServer()
+    async with old.run():
+        for turns in range(40):
+            transport = MultiplexTransport(http1=True, verify=False)
+            client = httpx.AsyncClient(transport=transport)
+            task = asyncio.create_task(client.get(old.url))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            before = transport._http1_transport
+            await client.aclose()
+            await asyncio.gather(task, return_exceptions=True)
+            assert transport._http1_transport is before
+
+
 async def iter_of(piece: bytes) -> AsyncIterator[bytes]:
     yield piece[:2]
     yield piece[2:]

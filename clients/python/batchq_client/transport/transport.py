@@ -154,7 +154,14 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
             },
         )
 
+    def _check_open(self) -> None:
+        """What was under way when the transport was closed must open nothing anew."""
+        if self._closed:
+            msg = "the transport was closed"
+            raise httpx.ConnectError(msg)
+
     def _pool(self, origin: Origin) -> OriginPool:
+        self._check_open()
         pool = self._pools.get(origin)
         if pool is None:
             pool = OriginPool(self._connector(origin), self._settings.max_connections)
@@ -181,6 +188,7 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
         return context
 
     async def _speak_http1(self, request: httpx.Request) -> httpx.Response:
+        self._check_open()
         if self._http1_transport is None:
             self._http1_transport = httpx.AsyncHTTPTransport(
                 verify=self._verify, cert=self._cert, trust_env=self._trust_env
