@@ -219,6 +219,23 @@ async def test_closing_in_whichever_turn_leaves_no_connection() -> None:
             assert not connections_of(client)
 
 
+async def test_a_close_that_is_cancelled_ends_all_the_same(raw: RawServer) -> None:
+    client = multiplex_client()
+    roles: list[dict[str, Any]] = [{"batchq.role": "a"}, {"batchq.role": "b"}]
+    tasks = [start(client, raw.url, timeout=None, extensions=role) for role in roles]
+    peers = [await raw.peer(), await raw.accept()]
+    await peers[0].request()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.wait((closing, *tasks))
+        assert closing.cancelled()
+        for peer in peers:
+            while await peer.reader.read(1000):
+                pass
+
+
 async def test_what_was_refused_is_not_sent_again_after_the_close(
     raw: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

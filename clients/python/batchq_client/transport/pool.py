@@ -151,15 +151,19 @@ class OriginPool:
             place.error.__cause__ = error.__cause__
             place.signal.notify()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End all connections; what is in use fails with an error of httpx."""
         self._closed = True
         self._fail_waiting(httpx.ConnectError("the transport was closed"))
         if self._connecting is not None:
             self._connecting.cancel()
-            await asyncio.wait([self._connecting])
-        connections = list(self._connections)
-        for connection in connections:
+        for connection in list(self._connections):
             connection.close()
-        if connections:
-            await asyncio.wait([c.lost for c in connections], timeout=_CLOSING)
+
+    async def wait_closed(self) -> None:
+        """Wait until what `close` ended is gone, for a bounded time."""
+        ending: list[asyncio.Future[None]] = [c.lost for c in self._connections]
+        if self._connecting is not None:
+            ending.append(self._connecting)
+        if ending:
+            await asyncio.wait(ending, timeout=_CLOSING)

@@ -196,11 +196,16 @@ class MultiplexTransport(httpx.AsyncBaseTransport):
         return await self._http1_transport.handle_async_request(request)
 
     async def aclose(self) -> None:
-        """End all connections. Exchanges in use fail with an `httpx.TransportError`."""
+        """End all connections. Exchanges in use fail with an `httpx.TransportError`.
+
+        They end also where this is cancelled, which then does not wait until they are gone.
+        """
         self._closed = True
         pools, self._pools = self._pools, {}
         for pool in pools.values():
-            await pool.aclose()
+            pool.close()
+        for pool in pools.values():
+            await pool.wait_closed()
         if self._http1_transport is not None:
             await self._http1_transport.aclose()
 
