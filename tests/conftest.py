@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from support.leaks import name_transports
 from support.servers import ServerProcess
 
 _SKIPPED: list[str] = []
+
+name_transports()
 
 # A shell starts what it runs in the background deaf to Ctrl-C, and so would every command be
 # that a test starts and interrupts.
