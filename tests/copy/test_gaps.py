@@ -10,8 +10,19 @@ from uuid import uuid4
 import httpx
 import pytest
 from support.copies import batchq, said, start
-from support.servers import ServerProcess
+from support.servers import ServerProcess, serving
 
+from batchq.model import QueueStats
+from batchq.stores.memory import MemoryStore
+from batchq_client import Client, Pulled
+from batchq_client.copy import (
+    CopyOptions,
+    PathAddress,
+    Progress,
+    QueueAddress,
+    Summary,
+    read_queue,
+)
 from batchq_client.copy.commits import Mark
 from batchq_client.copy.digest import PayloadDigest
 from batchq_client.copy.part import open_part
@@ -223,3 +234,29 @@ def test_a_reader_of_a_shared_queue_waits_for_nobody_before_a_gap(
     code, err = end_of(reader)
     assert code == 0, err
     assert target.read_bytes() == b"".join(LINES[100:200])
+
+
+class Late(MemoryStore):
+    """Of a queue whose lines are out it tells when another reader has just been done with them."""
+
+    lease = ""
+
+    async def stats(self, queue: str, queue_id: str | None) -> QueueStats:
+        if self.lease:
+            await self.ack(queue, [self.lease], queue_id)
+            self.lease = ""
+        return await super().stats(queue, queue_id)
+
+
+async def test_the_end_may_come_between_a_pull_and_what_is_told_of_the_queue(target: Path) -> None:
+    store, options = Late(), CopyOptions(wait=0.1, retries=1, shared=True)
+    async with serving(store=store) as local, Client(local.url) as client:
+        await client.push("q", b"a\nb\n")
+        await client.close("q")
+        taken = await client.pull("q", maximum=1, lease=LONG)
+        assert isinstance(taken, Pulled)
+        assert taken.lease is not None
+        store.lease = taken.lease
+        queue, summary = QueueAddress(local.url, "q"), Summary("", "")
+        await read_queue(queue, PathAddress(target), options, Progress(), summary)
+    assert (summary.lines, summary.bytes) == (1, 2)

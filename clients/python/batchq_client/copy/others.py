@@ -98,8 +98,8 @@ class Others:
             return Fate.READY
         return Fate.GONE
 
-    async def have_lines(self) -> bool:
-        """Tells whether lines may still come of a queue that gave none."""
+    async def may_follow(self) -> bool:
+        """Tells whether lines, or the end, may still come of a queue that gave nothing."""
         try:
             stats = await self._stats()
         except (NoSuchQueue, QueueReplaced):
@@ -107,7 +107,8 @@ class Others:
         out = self._out(stats)
         if out:
             self._tell(out)
-        return out > 0 or stats.ready_lines > 0
+        # Others may have been done with the last lines since: then the end is told now.
+        return out > 0 or stats.ready_lines > 0 or stats.closed
 
     async def _stats(self) -> QueueStats:
         return await patiently(

@@ -30,7 +30,7 @@ class Quiet:
     Args:
         client: of the queue's server.
         options: how long a pull waits, and how many of them are enough.
-        others: lines that are out to them may still come.
+        others: what is out to them may still come.
     """
 
     def __init__(self, client: Client, options: CopyOptions, others: Others) -> None:
@@ -62,7 +62,7 @@ class Quiet:
             return
         # Where the server lets nobody wait for long, the reader does not ask on and on.
         await asyncio.sleep(max(0.0, min(self._options.wait, _PAUSE) - waited))
-        if not await self._others.have_lines():
+        if not await self._others.may_follow():
             self._count += 1
 
     async def _full_wait(self, waited: float) -> float:
