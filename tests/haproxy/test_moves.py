@@ -109,7 +109,7 @@ async def copying(
 ) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
     """A slow writer and its reader, under way: the file is handed over bit by bit.
 
-    The last bit waits until there is a file ``end``.
+    The last bit waits until there is a file ``end``, for as long as that takes.
     """
     slow = (
         "import os, sys, time\n"
@@ -126,7 +126,8 @@ async def copying(
         cwd=folder, env=environment({"SLOW": slow}), stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     reader = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "batchq", "copy", "--quiet", f"{url}/{queue}", "other.copy",
+        sys.executable, "-m", "batchq", "copy", "--quiet", "--retries", "100",
+        f"{url}/{queue}", "other.copy",
         cwd=folder, env=environment(), stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await asyncio.to_thread(wait_until, partial(_is_there, folder / "other.copy.part"))
