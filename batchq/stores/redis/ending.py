@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 _log: Final = logging.getLogger("batchq.redis")
@@ -19,6 +19,13 @@ async def undisturbed(task: asyncio.Task[Any]) -> None:
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({task})
+
+
+async def in_any_case(work: Coroutine[Any, Any, Any]) -> None:
+    """Does work to its end, however often the waiting for it is cancelled. Raises as it does."""
+    task = asyncio.get_running_loop().create_task(work)
+    await undisturbed(task)
+    task.result()
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

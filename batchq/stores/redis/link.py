@@ -243,15 +243,23 @@ class Link:
         """Waits no longer for an answer than for one connection and one answer.
 
         To find a primary all sentinels, or nodes, are asked one by one, a timeout each. What
-        takes longer is left to itself: breaking it off would leave connections in any state.
+        takes longer is left to itself, as is what nobody waits for any more: breaking it off
+        would leave connections in any state.
         """
         task = asyncio.get_running_loop().create_task(work)
-        done, _ = await asyncio.wait({task}, timeout=2 * self._timeout)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=2 * self._timeout)
+        except asyncio.CancelledError:
+            self._leave(task)
+            raise
         if done:
             return task.result()
+        self._leave(task)
+        raise TimeoutError(f"no answer in {2 * self._timeout:g} s")
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
         self._left.add(task)
         task.add_done_callback(self._forget)
-        raise TimeoutError(f"no answer in {2 * self._timeout:g} s")
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._left.discard(task)
@@ -295,6 +303,15 @@ class Link:
         """Closes all connections."""
         self.closed = True
         await self.health.stop()
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _CLOSE_SECONDS
+        await self._close_client()
+        # A call that was just connecting goes on to do so: nobody else would close that.
+        while self.busy and loop.time() < give_up:
+            await asyncio.sleep(_FIRST_PAUSE)
+            await self._close_client()
+
+    async def _close_client(self) -> None:
         await end(self._left)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
