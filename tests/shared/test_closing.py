@@ -111,8 +111,8 @@ async def test_a_subscription_whose_goodbye_is_cancelled_says_it(store: RedisSto
         await store._subscription.follow("q")
         (one,) = store._subscription._by_node.values()
         pubsub: Any = one._pubsub
-        held = Held(pubsub.aclose)
-        pubsub.aclose = held.call
+        held = Held(pubsub.connection.disconnect)
+        pubsub.connection.disconnect = held.call
         closing = asyncio.ensure_future(one._close())
         await held.reached.wait()
         closing.cancel()

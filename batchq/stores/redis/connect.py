@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
+from batchq.stores.redis.ending import in_any_case
 from batchq.stores.redis.keys import DEFAULT_PREFIX
 
 _PORT: Final = 6379
@@ -354,7 +355,10 @@ class _OwnPubSub(PubSub):
         return await command(*args, **kwargs)
 
     async def aclose(self) -> None:
-        """Closes all that belongs to it."""
+        """Closes all that belongs to it, also where whoever waits for that is cancelled."""
+        await in_any_case(self._close_all())
+
+    async def _close_all(self) -> None:
         await super().aclose()  # type: ignore[no-untyped-call]
         await close_client(self._client)
 

@@ -26,7 +26,7 @@ from batchq.stores.redis.connect import (
     open_pubsub,
     owner,
 )
-from batchq.stores.redis.ending import end, in_any_case
+from batchq.stores.redis.ending import end
 from batchq.stores.redis.errors import AWAY
 
 _log: Final = logging.getLogger("batchq.redis")
@@ -267,10 +267,10 @@ class _Subscription:
                 await pubsub.subscribe(*missing)
                 asked |= missing
         except BaseException:
-            await in_any_case(pubsub.aclose())  # type: ignore[no-untyped-call]
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
             raise
         if self._stopped:
-            await in_any_case(pubsub.aclose())  # type: ignore[no-untyped-call]
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
             return
         self._pubsub = pubsub
         loop = asyncio.get_running_loop()
@@ -330,7 +330,7 @@ class _Subscription:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
             with contextlib.suppress(*AWAY):
-                await in_any_case(pubsub.aclose())  # type: ignore[no-untyped-call]
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
 def _text(channel: bytes | str | None) -> str:
